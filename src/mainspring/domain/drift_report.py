@@ -1,0 +1,58 @@
+"""`DriftReport`: how far the current window is from its references, feature by feature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from mainspring.domain.time import TimeWindow
+
+DriftVerdict = Literal["alarm", "warning", "quiet", "no_data"]
+ReferenceName = Literal["training", "trailing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """A bin in the feature's own units, with its share in the reference and now."""
+
+    label: str
+    reference_share: float
+    current_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureDrift:
+    """One feature against one reference. Statistics are None where they do not apply; `findings` name what is odd."""
+
+    feature: str
+    reference: ReferenceName
+    ks: float | None
+    psi: float | None
+    kl: float | None
+    threshold: float
+    statistic: Literal["ks", "psi", "kl"]
+    drifted: bool
+    reference_rows: int
+    current_rows: int
+    findings: tuple[str, ...] = ()
+    moved: tuple[Bin, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReport:
+    """All features and the prediction (`feature == "prediction"`), against both references.
+
+    `false_alarm_rate` is the stated rate of the whole report, None where the thresholds carry none (folklore limits).
+    """
+
+    id: str
+    version: str
+    at: datetime
+    current: TimeWindow
+    rows: int
+    features: tuple[FeatureDrift, ...]
+    verdict: DriftVerdict
+    reason: str
+    acted_on: ReferenceName = "training"
+    false_alarm_rate: float | None = None

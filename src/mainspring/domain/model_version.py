@@ -1,0 +1,66 @@
+"""`ModelVersion`: a registered model, where it came from and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from mainspring.domain.metric import Task
+
+ServedFormat = Literal["onnx", "xgboost_ubj", "lightgbm_text", "skops", "project"]
+Verdict = Literal["accepted", "refused", "unjudged"]
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One input of the model, in column order.
+
+    `type` is int, float, bool, str or category. `source` is `request` when the caller gives it, else the feature view
+    it comes from. `nullable` says whether training saw nulls: then a missing value is served as NaN and flagged.
+    """
+
+    name: str
+    type: str
+    source: str = "request"
+    nullable: bool = False
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a model takes and gives: features in order, entity keys, task and class labels."""
+
+    task: Task
+    features: tuple[Feature, ...]
+    entities: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A version in the registry. `metrics` are the gate's numbers on its window; `digest` is of the model's files.
+
+    `evaluated_run` is the run whose model the gate compared, `shipped_run` the refit on everything that is served.
+    """
+
+    name: str
+    version: str
+    run_id: str
+    dataset_digest: str
+    git_sha: str
+    git_dirty: bool
+    approver: str
+    format: ServedFormat
+    signature: Signature
+    digest: str = ""
+    verdict: Verdict = "unjudged"
+    reason: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+    tags: dict[str, str] = field(default_factory=dict)
+    trained_until: datetime | None = None
+    created_at: datetime | None = None
+    evaluated_run: str = ""
+    shipped_run: str = ""

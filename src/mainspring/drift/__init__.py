@@ -1,0 +1,1 @@
+"""Drift: profiles, KS, PSI, KL, and the report a person can read."""

@@ -1,0 +1,1 @@
+"""Performance: the task's metrics over blocks of time, with intervals."""

@@ -1,0 +1,1 @@
+"""The six steps: ingest, validate, engineer, train, evaluate, register; plain functions over ports."""

@@ -1,0 +1,1 @@
+"""Retraining policies: when a new model is worth asking for."""

@@ -1,0 +1,272 @@
+"""`mainspring.yaml` as typed data: every key, its unit, what leaving it out means, and why the default is what it is.
+
+Belongs here: the shape of a project and the checks that need nothing but the file. Reading the file, `${VAR}` and
+suggestions for a misspelt key live in `settings.load`.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from mainspring.domain.metric import DEFAULT_METRIC, METRICS, Metric, Task
+from mainspring.domain.time import parse_duration
+
+
+def _duration(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=str)]
+"""A duration in words: `30s`, `15m`, `3h`, `28d`, `2w`."""
+
+ColumnType = Literal["int", "float", "bool", "str", "time", "date", "category"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, str_strip_whitespace=True)
+
+
+class SourceSettings(_Part):
+    """One table that the project reads: a file, a folder of files, or a table behind a SQL URL."""
+
+    path: str | None = None
+    """A Parquet or CSV file, folder or glob, relative to the project folder. Exactly one of `path` and `url`."""
+    url: str | None = None
+    """A SQL URL that Ibis understands (`sqlite:///x.db`, `duckdb:///x.db`, `postgres://${USER}:${PASSWORD}@host/db`)."""
+    table: str | None = None
+    """With `url`: the table's name."""
+    query: str | None = None
+    """With `url`: a SELECT in place of a table."""
+    time: str | None = None
+    """The column with each row's event time; None for a table without times."""
+    available_at: str | None = None
+    """The column that says when a row became known. None: `delay` after its event time."""
+    delay: Duration = timedelta(0)
+    """How long after its event time a row becomes known, where no column says it."""
+    columns: dict[str, ColumnType] = Field(default_factory=dict)
+    """Declared types by column; what is not declared is taken as it is. A row that does not fit is refused, by row."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> SourceSettings:
+        if (self.path is None) == (self.url is None):
+            raise ValueError("exactly one of `path` and `url` says where the rows are")
+        if self.url is not None and (self.table is None) == (self.query is None):
+            raise ValueError("with `url`, exactly one of `table` and `query` says which rows")
+        return self
+
+
+class TargetSettings(_Part):
+    """What is predicted. Each row of the source is one question that could have been asked, with its answer, if any."""
+
+    source: str
+    """Name of the source whose rows are the questions."""
+    column: str
+    """The label's column; a null label is a question that never got its answer."""
+    time: str | None = None
+    """The column with the instant at which the question is asked (the point in time of every join). None: the source's `time`."""
+    id: str | None = None
+    """The column with the request id, by which predictions meet their labels. None: rows have no identity and labels cannot come back."""
+    available_at: str | None = None
+    """The column that says when the label became known. None: `delay` after the question."""
+    delay: Duration = timedelta(0)
+    """How long after the question its label becomes known, where no column says it."""
+    positive: str | int | bool | None = None
+    """Binary only: the label that counts as positive. None: the larger of the two."""
+
+
+class TransformSettings(_Part):
+    """A function of `transforms.py` that computes the rows of the view of the same name."""
+
+    every: Duration = timedelta(days=1)
+    """The schedule: rows are computed at each multiple of this since 1970-01-01T00:00Z."""
+    backfill: Duration = timedelta(days=366)
+    """How far back rows are computed before the first instant of training data."""
+
+
+class FeatureSettings(_Part):
+    """The model's inputs: columns of the request, and feature views."""
+
+    request: list[str] | None = None
+    """Columns of the target's source that a caller sends with the question. None: every column that has no other role."""
+    categorical: list[str] = Field(default_factory=list)
+    """Inputs to be treated as categories although their type does not say so."""
+    service: str | None = None
+    """The Feast feature service in `features.py`. None: the project's only one, or no views at all."""
+    repo: str | None = None
+    """Folder of an existing Feast repository in place of `features.py`."""
+    transforms: dict[str, TransformSettings] = Field(default_factory=dict)
+    """Views whose rows this project computes itself, by view name."""
+    entities: dict[str, str] = Field(default_factory=dict)
+    """Entity join key -> column of the target's source, where the names differ."""
+    missing: Literal["serve_and_flag", "reject"] = "serve_and_flag"
+    """A missing or stale feature: answer with NaN and a flag where training saw nulls, or refuse. Never a silent 0."""
+
+
+class SplitSettings(_Part):
+    """How rows are divided for training and for the gate."""
+
+    holdout: Duration = timedelta(days=7)
+    """The newest labelled window, which neither candidate nor champion was trained on and on which the gate compares
+    them. One week: the shortest whole cycle of a business week, and what is held out is lost to the evaluated model only."""
+    holdout_share: float = Field(default=0.2, gt=0, lt=0.9)
+    """Without event times: the share of rows held out, chosen by a hash of the row."""
+    validation_share: float = Field(default=0.1, ge=0, lt=0.9)
+    """The share of the training rows (the newest, when there are times) offered to `train` for early stopping."""
+    window: Duration | None = None
+    """Train on this much of the newest history. None: all of it."""
+
+
+class GateSettings(_Part):
+    """When a trained model may be shipped."""
+
+    metric: str | None = None
+    """The task's metric that decides. None: auc, log_loss or rmse by task."""
+    min_gain: float = 0.0
+    """How much better than the champion on the gate's window; 0: strictly better."""
+    floor: float | None = None
+    """An absolute bound for the metric, on the side that is worse. None: better than the base rate."""
+    slices: list[str] = Field(default_factory=list)
+    """Columns whose values are judged one by one."""
+    slice_max_loss: float = Field(default=0.05, ge=0)
+    """How much worse than the champion any slice with at least `slice_min_rows` may be."""
+    slice_min_rows: int = Field(default=500, ge=1)
+    """Smaller slices are reported, not judged: their interval is wider than `slice_max_loss`."""
+
+
+class LimitSettings(_Part):
+    """A canary's error limits, counted by assigned arm."""
+
+    min_requests: int = Field(default=20, ge=1)
+    """Requests of the candidate before its error rate is looked at."""
+    max_error_percent: float = Field(default=5.0, gt=0, le=100)
+    """The candidate goes back when its error rate is above this..."""
+    max_error_ratio: float = Field(default=2.0, gt=0)
+    """...and above this many times stable's: an incident that hits both is nobody's fault."""
+
+
+class RolloutSettings(_Part):
+    """How a candidate takes over."""
+
+    steps: list[int] = Field(default_factory=lambda: [10])
+    """The candidate's share in whole percent, step by step, before it gets everything. 10/90, as in the diagrams."""
+    step_time: Duration = timedelta(days=1)
+    """Least event time at each step: one daily cycle."""
+    min_requests: int = Field(default=25, ge=0)
+    """Least requests of the candidate at each step."""
+    limits: LimitSettings = LimitSettings()
+    approval: Literal["auto", "person"] = "auto"
+    """Whether a person has to approve a version before it takes traffic."""
+
+
+class DriftSettings(_Part):
+    """What is compared, how often, and what counts as drift."""
+
+    every: Duration = timedelta(days=1)
+    """How often; the current window is as long."""
+    statistic: Literal["psi", "ks", "kl"] = "psi"
+    """The statistic that the threshold is for."""
+    threshold: float = Field(default=0.2, gt=0)
+    """Above it a feature has drifted. 0.2 for PSI is the industry's folklore and carries no false-alarm rate."""
+    min_rows: int = Field(default=100, ge=1)
+    """Fewer rows than this in the current window are no evidence."""
+    reference: Literal["training", "trailing"] = "trailing"
+    """The reference that an alarm acts on; both are reported."""
+    trailing: Duration = timedelta(days=28)
+    """Length of the trailing reference: four whole weeks."""
+    persistence: int = Field(default=2, ge=1)
+    """A feature has to drift in this many of the last `persistence + 1` windows."""
+
+
+class RetrainSettings(_Part):
+    """When a new model is asked for."""
+
+    policy: Literal["on_regret", "on_alarm", "on_schedule", "never"] = "on_regret"
+    """`on_regret` asks whether a retraining would pay; `on_alarm` trusts drift; `on_schedule` the calendar."""
+    cooldown: Duration = timedelta(days=14)
+    """Least time between two retrainings: two weekly cycles, so that the last one can be judged."""
+    budget: int = Field(default=6, ge=0)
+    """Most retrainings in any `budget_period`."""
+    budget_period: Duration = timedelta(days=366)
+    """The period that the budget is for."""
+    schedule: Duration = timedelta(days=30)
+    """`on_schedule`: how often."""
+    challenger_every: Duration = timedelta(days=14)
+    """`on_regret`: how often a cheap challenger is refitted on everything that has labels."""
+    alpha: float = Field(default=0.1, gt=0, lt=1)
+    """`on_regret`: chance of asking for a retraining that is worth nothing, for each champion."""
+    max_age: Duration | None = None
+    """`on_regret`: retrain a champion older than this in any case. None: never by age alone."""
+
+
+class ServingSettings(_Part):
+    """Ports and limits of what callers reach."""
+
+    port: int = Field(default=8080, ge=0, le=65535)
+    """Envoy's port for callers on 127.0.0.1; 0 takes a free one."""
+    timeout: Duration = timedelta(seconds=5)
+    """Longest a caller waits."""
+    workers: int = Field(default=1, ge=1)
+    """Predictor processes for each version."""
+    fsync: bool = False
+    """Whether each prediction is on the disk, not only with the kernel, before it is answered."""
+
+
+class TrackingSettings(_Part):
+    """MLflow."""
+
+    uri: str | None = None
+    """Any MLflow tracking URI. None: SQLite and files in the project's state folder."""
+    experiment: str | None = None
+    """The experiment's name. None: the project's."""
+
+
+class ProjectSettings(_Part):
+    """A project: one model, from its sources to its retraining."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")
+    """Name of the project and of its registered model."""
+    task: Task
+    """binary, multiclass or regression."""
+    sources: dict[str, SourceSettings] = Field(min_length=1)
+    """The tables that the project reads, by name."""
+    target: TargetSettings
+    """What is predicted."""
+    features: FeatureSettings = FeatureSettings()
+    split: SplitSettings = SplitSettings()
+    params: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """Handed to `train` as they are."""
+    seed: int = 7
+    """Every random choice of the platform starts from it, and `params['seed']` when not given."""
+    gate: GateSettings = GateSettings()
+    rollout: RolloutSettings = RolloutSettings()
+    drift: DriftSettings = DriftSettings()
+    retrain: RetrainSettings = RetrainSettings()
+    serving: ServingSettings = ServingSettings()
+    tracking: TrackingSettings = TrackingSettings()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ProjectSettings:
+        if self.target.source not in self.sources:
+            raise ValueError(
+                f"target.source: {self.target.source!r} is not a source; there are {', '.join(self.sources)}"
+            )
+        if self.gate.metric is not None:
+            known = [metric.name for metric in METRICS.values() if self.task in metric.tasks]
+            if self.gate.metric not in known:
+                raise ValueError(
+                    f"gate.metric: {self.gate.metric!r} is not a metric of a {self.task} task; there are {', '.join(known)}"
+                )
+        return self
+
+    @property
+    def metric(self) -> Metric:
+        """The metric that the gate decides by."""
+        return METRICS[self.gate.metric or DEFAULT_METRIC[self.task]]
+
+    @property
+    def question_time(self) -> str | None:
+        """The column with the instant of each question, None for a table without times."""
+        return self.target.time or self.sources[self.target.source].time

@@ -1,0 +1,1 @@
+"""Telemetry: the registry of metric names, structured logs, run and request ids."""
