@@ -1,0 +1,92 @@
+"""Where a project keeps what; every path below the project folder is named here and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectPaths:
+    """The folders of one project. `root` holds what the user wrote; `state` everything the platform writes.
+
+    >>> ProjectPaths(Path("flights")).ledger
+    PosixPath('flights/.mainspring/ledger.db')
+    """
+
+    root: Path
+
+    @property
+    def settings_file(self) -> Path:
+        """The project's policy."""
+        return self.root / "mainspring.yaml"
+
+    @property
+    def state(self) -> Path:
+        """Everything the platform writes."""
+        return self.root / ".mainspring"
+
+    @property
+    def ledger(self) -> Path:
+        """Decisions and the loop's state (SQLite)."""
+        return self.state / "ledger.db"
+
+    @property
+    def lease(self) -> Path:
+        """Locked by the one loop that may write."""
+        return self.state / "loop.lease"
+
+    @property
+    def features(self) -> Path:
+        """Feast's registry, online store and the views' offline rows, by view and event date."""
+        return self.state / "features"
+
+    @property
+    def runs(self) -> Path:
+        """Pipeline runs, one folder each."""
+        return self.state / "runs"
+
+    @property
+    def steps(self) -> Path:
+        """Outputs of steps by cache key."""
+        return self.state / "steps"
+
+    @property
+    def tracking_db(self) -> Path:
+        """MLflow's SQLite."""
+        return self.state / "mlflow.db"
+
+    @property
+    def tracking_artifacts(self) -> Path:
+        """MLflow's artifacts."""
+        return self.state / "mlflow-artifacts"
+
+    @property
+    def models(self) -> Path:
+        """Local copies of served versions, one folder each."""
+        return self.state / "models"
+
+    @property
+    def serving(self) -> Path:
+        """Predictors: configuration and output, one folder for each version and build."""
+        return self.state / "serving"
+
+    @property
+    def proxy(self) -> Path:
+        """Envoy's configuration and access log."""
+        return self.state / "envoy"
+
+    @property
+    def segments(self) -> Path:
+        """Prediction-log segments that are still being appended to."""
+        return self.state / "log" / "segments"
+
+    @property
+    def predictions(self) -> Path:
+        """The prediction log as Parquet, by event date and hour."""
+        return self.state / "log" / "predictions"
+
+    @property
+    def drift(self) -> Path:
+        """Drift profiles and reports."""
+        return self.state / "drift"
