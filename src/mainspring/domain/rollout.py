@@ -43,13 +43,14 @@ class ArmCounts:
 class Rollout:
     """One rollout, or the resting state (`idle`) in which `stable` has all traffic.
 
-    `stable` and `candidate` are model versions (`candidate` empty when idle). `weight_percent` is the candidate's
-    share. `strategy` names the steps it follows. `id` changes with every rollout.
+    `stable` and `candidate` are model versions (`candidate` empty when idle); with `candidate_build` another build of a
+    version, stable's own included, is rolled out (it matches `Endpoint.build`). `weight_percent` is the candidate's share. `strategy` names the steps it follows. `id` changes with every rollout.
     """
 
     id: str
     stable: str
     candidate: str = ""
+    candidate_build: str = ""
     strategy: str = "canary"
     phase: RolloutPhase = "idle"
     weight_percent: int = 0
