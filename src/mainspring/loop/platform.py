@@ -1,0 +1,91 @@
+"""`Platform`: the ports that the loop turns on, as one parts list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from mainspring.domain.drift_report import DriftReport
+from mainspring.domain.prediction import Prediction
+from mainspring.ports import (
+    Clock,
+    LabelSource,
+    Ledger,
+    MetricsSource,
+    ModelRegistry,
+    ModelServer,
+    Notifier,
+    PipelineRunner,
+    PredictionLog,
+    TrafficRouter,
+)
+from mainspring.settings.project import ProjectSettings
+
+
+class Features(Protocol):
+    """Keeps the feature views current."""
+
+    def advance(self, until: datetime) -> int:
+        """Compute the views' rows that are due by `until` and bring the online store up to it; rows written."""
+        ...
+
+
+class DriftJob(Protocol):
+    """Compares the newest window with the references of the model in service."""
+
+    def run(self, version: str, at: datetime) -> DriftReport:
+        """The report for the window that ended at `at`; written where people find it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BlockScore:
+    """Quality of two models on one block of time that neither was trained on, in the gate's own metric."""
+
+    block: str
+    challenger: float
+    champion: float
+    rows: int
+
+
+class ChallengerJob(Protocol):
+    """A cheap refit on everything labelled, asked what a retraining would be worth."""
+
+    def fit(self, known_at: datetime) -> str:
+        """Fit a challenger on what is known; returns its id. Called again for the same instant it does nothing."""
+        ...
+
+    def trained_until(self, challenger: str) -> datetime:
+        """The newest label that the challenger was trained on."""
+        ...
+
+    def scores(self, challenger: str, champion: str, known_at: datetime) -> Sequence[BlockScore]:
+        """Scores on every whole block after both were trained, oldest first."""
+        ...
+
+
+FailureReader = Callable[[], Sequence[Prediction]]
+"""Failures that callers saw, from the proxy's access log: read once, in order."""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Everything that the loop needs, behind ports. Built by `mainspring.platforms`."""
+
+    settings: ProjectSettings
+    clock: Clock
+    ledger: Ledger
+    features: Features
+    runner: PipelineRunner
+    registry: ModelRegistry
+    server: ModelServer
+    router: TrafficRouter
+    evidence: MetricsSource
+    log: PredictionLog
+    labels: LabelSource
+    notifier: Notifier
+    drift: DriftJob
+    challengers: ChallengerJob
+    record_failures: Callable[[], int]

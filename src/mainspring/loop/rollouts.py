@@ -1,0 +1,226 @@
+"""Rollouts: the table phase -> function. Each function makes the world as its phase asks, then decides the next phase."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from mainspring.domain.decision import Alert, Decision, DecisionKind
+from mainspring.domain.model_version import ModelVersion
+from mainspring.domain.rollout import Endpoint, Rollout, RolloutPhase
+from mainspring.loop.outcome import MOVED, STILL, WAITING, Outcome
+from mainspring.loop.platform import Platform
+from mainspring.loop.state import ROLLOUT, dump, rollout_of
+from mainspring.rollout.rules import judge
+
+_ROUTED: tuple[RolloutPhase, ...] = ("canary", "promoting", "rolling_back", "retiring", "idle")
+
+
+def turn(platform: Platform) -> Outcome:
+    """Take the current rollout at most one step further."""
+    return PHASES[rollout_of(platform.ledger).phase](platform, rollout_of(platform.ledger))
+
+
+def start_build(platform: Platform, version: str, build: str, reason: str) -> Outcome:
+    """Roll out another build of a version; refused while a rollout is under way."""
+    current = rollout_of(platform.ledger)
+    if current.phase != "idle":
+        return STILL
+    return _begin(platform, current, version, build, reason)
+
+
+def _begin(platform: Platform, current: Rollout, version: str, build: str, reason: str) -> Outcome:
+    now = platform.clock.now()
+    name = f"{current.stable or 'none'}-to-{version}{'-' + build if build else ''}"
+    began = len([one for one in platform.ledger.decisions(kind="rollout_started") if one.numbers.get("name") == name])
+    rollout = Rollout(
+        f"{name}-{began + 1}",
+        current.stable,
+        version,
+        build,
+        phase="deploying",
+        reason=reason,
+        started_at=now,
+        phase_since=now,
+    )
+    return _decide(platform, rollout, "rollout_started", f"rollout of version {version} began", reason, {"name": name})
+
+
+def _idle(platform: Platform, rollout: Rollout) -> Outcome:
+    waiting = _keep(platform, rollout)
+    if waiting is not STILL:
+        return waiting
+    candidate = next_candidate(platform, rollout)
+    if candidate is None:
+        return STILL
+    if platform.settings.rollout.approval == "person" and candidate.approver == "policy:auto":
+        return STILL
+    return _begin(platform, rollout, candidate.version, "", f"version {candidate.version} passed the gate")
+
+
+def next_candidate(platform: Platform, rollout: Rollout) -> ModelVersion | None:
+    """The newest accepted version, when it is newer than stable and has not been rolled back."""
+    versions = list(platform.registry.versions())
+    order = {version.version: place for place, version in enumerate(versions)}
+    failed = {decision.version for decision in platform.ledger.decisions(kind="rolled_back")}
+    newer = [
+        version
+        for version in versions
+        if version.verdict == "accepted"
+        and version.version not in failed
+        and order[version.version] > order.get(rollout.stable, -1)
+    ]
+    return newer[-1] if newer else None
+
+
+def _deploying(platform: Platform, rollout: Rollout) -> Outcome:
+    candidate = _version(platform, rollout.candidate)
+    if not rollout.candidate_build:
+        platform.registry.set_alias("challenger", rollout.candidate)
+    platform.server.start(candidate, platform.registry.fetch(rollout.candidate), build=rollout.candidate_build)
+    endpoint = _endpoint(platform, rollout.candidate, rollout.candidate_build)
+    if endpoint is None or not endpoint.ready:
+        if endpoint is not None and endpoint.reason:
+            return _roll_back(platform, rollout, f"its predictor does not start: {endpoint.reason}", {})
+        return WAITING
+    if not rollout.stable:
+        return _promote(platform, rollout, "the first model: nothing to compare with", {})
+    return _weigh(platform, rollout, platform.settings.rollout.steps[0], "deployed and warmed up", {})
+
+
+def _canary(platform: Platform, rollout: Rollout) -> Outcome:
+    waiting = _keep(platform, rollout)
+    if waiting is not STILL:
+        return waiting
+    counts = platform.evidence.counts(rollout.id)
+    verdict = judge(rollout, counts, platform.settings.rollout, platform.clock.now())
+    rollout = replace(rollout, evidence=dict(counts))
+    if verdict.action == "roll_back":
+        return _roll_back(platform, rollout, verdict.reason, verdict.numbers)
+    if verdict.action == "promote":
+        return _promote(platform, rollout, verdict.reason, verdict.numbers)
+    if verdict.action == "advance":
+        return _weigh(platform, rollout, verdict.weight_percent, verdict.reason, verdict.numbers)
+    return STILL
+
+
+def _weigh(platform: Platform, rollout: Rollout, weight: int, why: str, numbers: dict[str, Any]) -> Outcome:
+    now = platform.clock.now()
+    step = replace(rollout, phase="canary", weight_percent=weight, phase_since=now, reason=why)
+    return _decide(platform, step, "weight", f"{weight} % of traffic to version {rollout.candidate}", why, numbers)
+
+
+def _promote(platform: Platform, rollout: Rollout, why: str, numbers: dict[str, Any]) -> Outcome:
+    step = replace(rollout, phase="promoting", weight_percent=100, phase_since=platform.clock.now(), reason=why)
+    return _decide(platform, step, "promoted", f"version {rollout.candidate} is the champion", why, numbers)
+
+
+def _roll_back(platform: Platform, rollout: Rollout, why: str, numbers: dict[str, Any]) -> Outcome:
+    now = platform.clock.now()
+    step = replace(rollout, phase="rolling_back", weight_percent=0, phase_since=now, reason=why)
+    back = f"back to version {rollout.stable}" if rollout.stable else "nothing to go back to"
+    outcome = _decide(platform, step, "rolled_back", f"version {rollout.candidate} rolled back: {back}", why, numbers)
+    text = f"Version {rollout.candidate} was rolled back: {why}"
+    platform.notifier.notify(
+        Alert(
+            f"rolled_back:{rollout.id}",
+            text,
+            now,
+            "critical",
+            "mainspring ledger",
+            f"keep version {rollout.stable} in service",
+        )
+    )
+    return outcome
+
+
+def _promoting(platform: Platform, rollout: Rollout) -> Outcome:
+    # The candidate's own build is what was tried: it becomes stable as it is, so a restart must start that build.
+    platform.registry.set_alias("champion", rollout.candidate)
+    platform.registry.set_alias("challenger", "")
+    done = replace(
+        rollout,
+        stable=rollout.candidate,
+        candidate="",
+        candidate_build="",
+        weight_percent=0,
+        phase="retiring",
+        phase_since=platform.clock.now(),
+    )
+    waiting = _keep(platform, done)
+    if waiting is not STILL:
+        return waiting
+    platform.ledger.put_state({ROLLOUT: dump(done)})
+    return MOVED
+
+
+def _rolling_back(platform: Platform, rollout: Rollout) -> Outcome:
+    rested = replace(
+        rollout, candidate="", candidate_build="", phase="retiring", phase_since=platform.clock.now(), weight_percent=0
+    )
+    if not rollout.candidate_build:
+        platform.registry.set_alias("challenger", "")
+        platform.registry.annotate(rollout.candidate, {"mainspring.rolled_back": rollout.reason})
+    if rollout.stable:
+        waiting = _keep(platform, rested)
+        if waiting is not STILL:
+            return waiting
+    platform.ledger.put_state({ROLLOUT: dump(rested)})
+    return MOVED
+
+
+def _retiring(platform: Platform, rollout: Rollout) -> Outcome:
+    for endpoint in platform.server.endpoints():
+        if endpoint.version != rollout.stable or endpoint.build:
+            platform.server.stop(endpoint.version, build=endpoint.build)
+    rested = replace(rollout, phase="idle", phase_since=platform.clock.now(), evidence={})
+    platform.ledger.put_state({ROLLOUT: dump(rested)})
+    return MOVED
+
+
+def _keep(platform: Platform, rollout: Rollout) -> Outcome:
+    """Predictors run and routes stand as the rollout says; waits while one gets ready."""
+    if not rollout.stable:
+        return STILL
+    wanted = [(rollout.stable, "")]
+    if rollout.candidate:
+        wanted.append((rollout.candidate, rollout.candidate_build))
+    for version, build in wanted:
+        if _endpoint(platform, version, build) is None:
+            platform.server.start(_version(platform, version), platform.registry.fetch(version), build=build)
+    stable = _endpoint(platform, rollout.stable, "")
+    if stable is None or not stable.ready:
+        return WAITING
+    platform.router.apply(rollout, platform.server.endpoints())
+    return STILL
+
+
+def _decide(
+    platform: Platform, rollout: Rollout, kind: DecisionKind, what: str, why: str, numbers: dict[str, Any]
+) -> Outcome:
+    decision_id = f"{kind}:{rollout.id}" + (f":{rollout.weight_percent}" if kind == "weight" else "")
+    decision = Decision(
+        decision_id, kind, what, why, "policy:auto", platform.clock.now(), rollout.candidate, "", numbers
+    )
+    platform.ledger.append(decision, state={ROLLOUT: dump(rollout)})
+    return MOVED
+
+
+def _version(platform: Platform, version: str) -> ModelVersion:
+    return next(one for one in platform.registry.versions() if one.version == version)
+
+
+def _endpoint(platform: Platform, version: str, build: str) -> Endpoint | None:
+    found = (one for one in platform.server.endpoints() if one.version == version and one.build == build)
+    return next(found, None)
+
+
+PHASES: dict[RolloutPhase, Callable[[Platform, Rollout], Outcome]] = {
+    "idle": _idle,
+    "deploying": _deploying,
+    "canary": _canary,
+    "promoting": _promoting,
+    "rolling_back": _rolling_back,
+    "retiring": _retiring,
+}

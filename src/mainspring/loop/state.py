@@ -1,0 +1,54 @@
+"""The loop's own state: what the outside world cannot tell, as typed values over the ledger's keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from mainspring.domain.codec import from_json, to_json
+from mainspring.domain.rollout import Rollout
+from mainspring.ports import Ledger
+
+T = TypeVar("T")
+
+ROLLOUT = "rollout"
+RUN = "run"
+DRIFT_AT = "drift_at"
+LOG_AT = "log_at"
+REGRET = "regret"
+RETRAIN = "retrain"
+REQUESTED = "requested"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """A run that was asked for and has not been dealt with to its end. `known_at` is the instant whose knowledge it may use."""
+
+    id: str
+    trigger: str
+    reason: str
+    known_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RetrainHistory:
+    """Retrainings so far (the first training is not one), by when they were asked for."""
+
+    asked_at: tuple[datetime, ...] = ()
+
+
+def read(ledger: Ledger, key: str, kind: type[T]) -> T | None:
+    """The value of a key, None when it was never written or was cleared."""
+    text = ledger.state(key)
+    return from_json(kind, text) if text else None
+
+
+def dump(value: object) -> str:
+    """A value as the ledger keeps it."""
+    return to_json(value).decode()
+
+
+def rollout_of(ledger: Ledger) -> Rollout:
+    """The current rollout, or the resting state in which nothing is served."""
+    return read(ledger, ROLLOUT, Rollout) or Rollout(id="none", stable="")
