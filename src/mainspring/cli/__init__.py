@@ -1,1 +1,13 @@
-"""The command line: parses, calls, prints. No decision is taken here."""
+"""The command line: parses, calls, prints. No decision is taken here.
+
+Every module below registers its commands on `cli.app.app`; what a command needs is imported inside it, so that
+`mainspring --help` stays quick.
+"""
+
+
+def main() -> None:
+    """Entry point of `mainspring`."""
+    from mainspring.cli import loop_commands, model_commands, project_commands
+    from mainspring.cli.app import run
+
+    run(project_commands, model_commands, loop_commands)
