@@ -1,0 +1,65 @@
+"""The application object, and how an error becomes a message and an exit status."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mainspring.domain.errors import MainspringError
+
+if TYPE_CHECKING:
+    from mainspring.settings.load import LoadedProject
+
+app = typer.Typer(
+    name="mainspring",
+    help="Keeps a machine-learning model wound up: data, features, training, serving, drift, retraining, as one loop.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+Project = Annotated[
+    Path | None, typer.Option("--project", "-C", help="The project folder. Default: this folder or the nearest above.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+
+
+def run(*commands: ModuleType) -> None:
+    """Run the command line; `commands` are the modules that registered themselves by being imported."""
+    del commands
+    try:
+        app()
+    except MainspringError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def load(project: Path | None) -> LoadedProject:
+    """The project in `project`, or in this folder or the nearest above."""
+    from mainspring.settings.load import find_project, load_project
+
+    return load_project(project if project is not None else find_project(Path.cwd()))
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(f"mainspring {installed('mainspring')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
