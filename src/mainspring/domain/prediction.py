@@ -16,9 +16,10 @@ Scalar = str | int | float | bool | None
 class Prediction:
     """One row of the log; its identity is (`request_id`, `version`, `role`).
 
-    `output` is the probability of the positive class, the class probabilities in `classes` order, or the regression
-    value, as a tuple. `feature_age_seconds` has an age for features from the online store. `flags` lists what was
-    unusual (`missing:temp`, `stale:lateness`). `event_at` is the event time of the request, `latency_seconds` the
+    `build` tells builds of one version apart. `output` is the probability of the positive class, the class
+    probabilities in `classes` order, or the regression value, as a tuple. `feature_age_seconds` has an age for each
+    view of the online store that answered. `flags` lists what was unusual (`missing:temp`, `stale:lateness`).
+    `event_at` is the event time of the request, `latency_seconds` the
     predictor's own time.
     """
 
@@ -36,6 +37,7 @@ class Prediction:
     flags: tuple[str, ...] = ()
     latency_seconds: float = 0.0
     reason: str = ""
+    build: str = ""
 
     @property
     def identity(self) -> tuple[str, str, Role]:
