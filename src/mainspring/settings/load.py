@@ -1,0 +1,240 @@
+"""Reading `mainspring.yaml`: variables, line numbers, suggestions, and where every value came from."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from mainspring.domain.errors import ConfigError
+from mainspring.settings.paths import ProjectPaths
+from mainspring.settings.project import ProjectSettings
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_SECRET_KEY = re.compile(r"(^|_)(password|passwd|secret|token|api_?key)$", re.IGNORECASE)
+_MASK = "********"
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """One value that is in force: its dotted key, its text with secrets masked, and where it came from."""
+
+    key: str
+    value: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedProject:
+    """A project that was read. `origins` maps a dotted key to `mainspring.yaml:<line>` or to that with its variable."""
+
+    settings: ProjectSettings
+    paths: ProjectPaths
+    origins: dict[str, str]
+
+
+def find_project(start: Path) -> Path:
+    """`start` or the nearest folder above it with a `mainspring.yaml`."""
+    for folder in (start.resolve(), *start.resolve().parents):
+        if (folder / "mainspring.yaml").is_file():
+            return folder
+    raise ConfigError(
+        "there is no mainspring.yaml here or above",
+        where=str(start),
+        next_step="mainspring init DIR, or --project DIR for a project elsewhere",
+    )
+
+
+def load_project(folder: Path, environ: Mapping[str, str] | None = None) -> LoadedProject:
+    """Read a project's settings; every mistake in the file is reported at once, by file, line and key."""
+    paths = ProjectPaths(folder.resolve())
+    file = paths.settings_file
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError("there is no mainspring.yaml", where=str(folder), next_step="mainspring init DIR") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"not UTF-8 text: {error}", where=str(file), valid="a YAML file in UTF-8") from error
+    document, lines = _parse(text, file.name)
+    origins = {key: f"{file.name}:{line}" for key, line in lines.items()}
+    problems = [*_plain_secrets(document, origins)]
+    document = _substitute(document, os.environ if environ is None else environ, origins, problems)
+    settings = None
+    try:
+        settings = ProjectSettings.model_validate(document)
+    except ValidationError as error:
+        problems += [_in_words(one, origins, file.name) for one in error.errors()]
+    if problems or settings is None:
+        raise ConfigError(
+            "\n".join(problems) if len(problems) == 1 else f"{len(problems)} mistakes:\n  - " + "\n  - ".join(problems),
+            where=str(file),
+            next_step="mainspring schema prints every key; mainspring check tries again",
+        )
+    return LoadedProject(settings, paths, origins)
+
+
+def effective(loaded: LoadedProject) -> list[Effective]:
+    """Every value that is in force and where it came from."""
+    rows = []
+    for key, value in _leaves(loaded.settings.model_dump(mode="json")):
+        origin = _nearest(key, loaded.origins) or "default"
+        secret = bool(_SECRET_KEY.search(key.rsplit(".", 1)[-1]))
+        rows.append(Effective(key, _MASK if secret else _masked_url(value), origin))
+    return rows
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of `mainspring.yaml`."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **ProjectSettings.model_json_schema()}
+
+
+def _parse(text: str, name: str) -> tuple[dict[str, Any], dict[str, int]]:
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f"{name}:{mark.line + 1}" if mark else name
+        raise ConfigError(
+            f"not YAML: {error.problem}", where=line, valid="YAML; inside { } or [ ] a value with ${...} is quoted"
+        ) from error
+    if not isinstance(document, dict) or not isinstance(node, yaml.MappingNode):
+        raise ConfigError("not a mapping of keys to values", where=name, next_step="mainspring schema")
+    lines: dict[str, int] = {}
+    _number(node, "", lines, name)
+    return document, lines
+
+
+def _number(node: yaml.Node, prefix: str, lines: dict[str, int], name: str) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            dotted = f"{prefix}{key.value}"
+            if dotted in lines:
+                raise ConfigError(
+                    f"`{dotted}` is there twice", where=f"{name}:{lines[dotted]} and {key.start_mark.line + 1}"
+                )
+            lines[dotted] = key.start_mark.line + 1
+            _number(value, f"{dotted}.", lines, name)
+    elif isinstance(node, yaml.SequenceNode):
+        for place, value in enumerate(node.value):
+            lines[f"{prefix}{place}"] = value.start_mark.line + 1
+            _number(value, f"{prefix}{place}.", lines, name)
+
+
+def _plain_secrets(document: Any, origins: Mapping[str, str]) -> Iterator[str]:
+    for key, value in _leaves(document):
+        if not isinstance(value, str) or "${" in value:
+            continue
+        named = _SECRET_KEY.search(key.rsplit(".", 1)[-1])
+        parts = urlsplit(value) if "://" in value else None
+        if named or (parts is not None and parts.password):
+            variable = key.rsplit(".", 1)[-1].upper() if named else "DATABASE_PASSWORD"
+            yield (
+                f"{origins.get(key, '')}: `{key}` holds a password in plain text; write ${{{variable}}} there "
+                f"and set the variable {variable} in the environment"
+            )
+
+
+def _substitute(
+    value: Any, environ: Mapping[str, str], origins: dict[str, str], problems: list[str], key: str = ""
+) -> Any:
+    if isinstance(value, dict):
+        return {
+            name: _substitute(one, environ, origins, problems, f"{key}{name}" if not key else f"{key}.{name}")
+            for name, one in value.items()
+        }
+    if isinstance(value, list):
+        return [_substitute(one, environ, origins, problems, f"{key}.{place}") for place, one in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def fill(found: re.Match[str]) -> str:
+        name, fallback = found[1], found[2]
+        if name in environ:
+            return environ[name]
+        if fallback is not None:
+            return fallback
+        problems.append(
+            f"{origins.get(key, '')}: `{key}` needs the variable {name}, which is not set; export {name}=..., or write "
+            f"${{{name}:-default}}"
+        )
+        return found[0]
+
+    filled = _VARIABLE.sub(fill, value)
+    if filled != value:
+        origins[key] = f"{origins.get(key, 'mainspring.yaml')} with ${{{', '.join(_names(value))}}}"
+    return filled
+
+
+def _names(text: str) -> list[str]:
+    return [found[1] for found in _VARIABLE.finditer(text)]
+
+
+def _in_words(error: Any, origins: Mapping[str, str], name: str) -> str:
+    location = [str(part) for part in error["loc"]]
+    key = ".".join(location)
+    place = _nearest(key, origins) or name
+    if error["type"] == "extra_forbidden":
+        known = _keys_at(location[:-1])
+        close = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.6)
+        hint = f"did you mean `{close[0]}`?" if close else f"valid here: {', '.join(known)}"
+        return f"{place}: `{key}` is not a key; {hint}"
+    if error["type"] == "missing":
+        return f"{place}: `{key}` is missing"
+    text = str(error["msg"]).removeprefix("Value error, ")
+    value = f" (got {error['input']!r})" if location and not isinstance(error["input"], dict) else ""
+    return f"{place}: {f'`{key}`: ' if key else ''}{text}{value}"
+
+
+def _keys_at(location: list[str]) -> list[str]:
+    model: Any = ProjectSettings
+    for part in location:
+        field = model.model_fields.get(part)
+        # No field: inside a mapping such as `sources`, where the name is the user's and the type stays the mapping's.
+        model = model if field is None else _model_in(field.annotation)
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    inner = [_model_in(one) for one in get_args(annotation)]
+    return next((one for one in inner if isinstance(one, type) and issubclass(one, BaseModel)), annotation)
+
+
+def _leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(value, list) and any(isinstance(one, dict | list) for one in value):
+        for place, inner in enumerate(value):
+            yield from _leaves(inner, f"{prefix}.{place}")
+    else:
+        yield prefix, value
+
+
+def _nearest(key: str, origins: Mapping[str, str]) -> str | None:
+    if key in origins:
+        return origins[key]
+    inside = [origin for name, origin in origins.items() if name.startswith(f"{key}.")]
+    if inside:
+        return inside[0]
+    parent, _, _ = key.rpartition(".")
+    # A value that the file does not name is a default, even inside a part that it does name.
+    return origins.get(parent) if parent and parent.rsplit(".", 1)[-1].isdigit() else None
+
+
+def _masked_url(value: Any) -> str:
+    text = str(value)
+    if "://" not in text:
+        return text
+    password = urlsplit(text).password
+    return text.replace(f":{password}@", f":{_MASK}@") if password else text
