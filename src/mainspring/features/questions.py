@@ -1,0 +1,127 @@
+"""The spine: questions that could have been asked, with their answers as far as they are known.
+
+One row is one question: `event_timestamp`, the request's columns, the entity keys, `request_id` where the project has
+ids, `label` (null: not known yet, or never), and `label_known_at`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mainspring.domain.errors import ConfigError, DataError
+from mainspring.domain.time import TimeWindow
+from mainspring.ports import Source
+from mainspring.settings.project import ProjectSettings
+
+EVENT_TIME = "event_timestamp"
+REQUEST_ID = "request_id"
+LABEL = "label"
+LABEL_KNOWN_AT = "label_known_at"
+SPINE_COLUMNS = (EVENT_TIME, REQUEST_ID, LABEL, LABEL_KNOWN_AT)
+
+
+def questions(
+    settings: ProjectSettings,
+    source: Source,
+    entities: Sequence[str],
+    *,
+    known_at: datetime,
+    window: TimeWindow | None = None,
+    limit: int | None = None,
+) -> pa.Table:
+    """Questions asked by `known_at`, oldest first; a label that was not known by then is null.
+
+    `entities` are the join keys of the feature views. A question lies in `window` by its own time.
+    """
+    target = settings.target
+    rows = source.read(known_at=known_at, limit=limit)
+    _present(settings, rows)
+    columns: dict[str, pa.Array | pa.ChunkedArray] = {}
+    time = settings.question_time
+    known = _known_at(settings, rows, time)
+    if time is not None:
+        asked = pc.less_equal(rows.column(time), pa.scalar(known_at, pa.timestamp("us", "UTC")))
+        if window is not None:
+            asked = pc.and_(asked, _between(rows.column(time), window))
+        rows, known = rows.filter(asked), known.filter(asked)
+        columns[EVENT_TIME] = rows.column(time)
+    if target.id is not None:
+        _unique(rows.column(target.id), target.id, target.source)
+        columns[REQUEST_ID] = rows.column(target.id).cast(pa.string())
+    label = rows.column(target.column)
+    late = pc.fill_null(pc.less_equal(known, pa.scalar(known_at, pa.timestamp("us", "UTC"))), False)
+    columns[LABEL] = pc.if_else(late, label, pa.scalar(None, label.type))
+    columns[LABEL_KNOWN_AT] = known
+    for key in entities:
+        columns[key] = rows.column(settings.features.entities.get(key, key))
+    for name in request_columns(settings, rows.column_names):
+        columns[name] = rows.column(name)
+    table = pa.table(columns)
+    return table.sort_by([(EVENT_TIME, "ascending")]) if time is not None else table
+
+
+def request_columns(settings: ProjectSettings, present: Sequence[str]) -> list[str]:
+    """The columns that a caller sends: those that the project lists, else every one without another role."""
+    if settings.features.request is not None:
+        return list(settings.features.request)
+    target, source = settings.target, settings.sources[settings.target.source]
+    roles = {target.column, target.id, target.available_at, settings.question_time, source.time, source.available_at}
+    return [name for name in present if name not in roles]
+
+
+def _present(settings: ProjectSettings, rows: pa.Table) -> None:
+    target = settings.target
+    needed = {
+        "target.column": target.column,
+        "target.id": target.id,
+        "target.time": target.time,
+        "target.available_at": target.available_at,
+        **{f"features.request: {name}": name for name in settings.features.request or ()},
+        **{f"features.entities.{key}": name for key, name in settings.features.entities.items()},
+    }
+    missing = [f"{key} ({name})" for key, name in needed.items() if name is not None and name not in rows.column_names]
+    if missing:
+        raise ConfigError(
+            f"source {target.source!r} has no column for {', '.join(missing)}",
+            where="mainspring.yaml",
+            valid=", ".join(rows.column_names),
+        )
+    if target.column in (settings.features.request or ()):
+        raise ConfigError(
+            f"the target {target.column!r} is among the inputs", where="mainspring.yaml: features.request"
+        )
+
+
+def _known_at(settings: ProjectSettings, rows: pa.Table, time: str | None) -> pa.ChunkedArray:
+    target = settings.target
+    if target.available_at is not None:
+        return rows.column(target.available_at).cast(pa.timestamp("us", "UTC"))
+    if time is None:
+        epoch = pa.scalar(datetime(1970, 1, 1), pa.timestamp("us", "UTC"))
+        return pa.chunked_array([pa.repeat(epoch, rows.num_rows)])
+    delay = pa.scalar(int(target.delay.total_seconds() * 1e6), pa.duration("us"))
+    return pc.add(rows.column(time), delay)
+
+
+def _between(column: pa.ChunkedArray, window: TimeWindow) -> pa.ChunkedArray:
+    kind = pa.timestamp("us", "UTC")
+    return pc.and_(
+        pc.greater_equal(column, pa.scalar(window.start, kind)), pc.less(column, pa.scalar(window.end, kind))
+    )
+
+
+def _unique(ids: pa.ChunkedArray, column: str, source: str) -> None:
+    counts = pc.value_counts(ids.combine_chunks())
+    doubled = counts.filter(pc.greater(counts.field("counts"), 1))
+    if len(doubled):
+        examples = ", ".join(str(one["values"]) for one in doubled.slice(0, 5).to_pylist())
+        raise DataError(
+            f"{len(doubled):,} ids are there more than once ({examples})",
+            where=f"sources.{source}: {column}",
+            valid="one row for each id: predictions meet their labels by it",
+            next_step="remove the doubles, or name another column in `target.id`",
+        )

@@ -1,0 +1,112 @@
+"""Parquet and CSV files, folders and globs as a `Source`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mainspring.domain.errors import DataError, NotFound
+from mainspring.domain.time import TimeWindow, utc
+from mainspring.settings.project import SourceSettings
+from mainspring.sources.check import AVAILABLE_AT, ROW, in_utc, typed
+
+_SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".gz": "csv"}
+
+
+class FileSource:
+    """Rows of files, as they were known at an instant.
+
+    `path` is a file, a folder (all Parquet or CSV files in it) or a glob, relative to the project's folder `root`.
+    """
+
+    def __init__(self, name: str, settings: SourceSettings, root: Path) -> None:
+        self.name = name
+        self.settings = settings
+        self._root = root
+
+    @property
+    def uri(self) -> str:
+        """Where the rows lie, as the project says it."""
+        return str(self.settings.path)
+
+    def read(self, *, known_at: datetime, window: TimeWindow | None = None, limit: int | None = None) -> pa.Table:
+        """Rows available at `known_at`, in file order, without the bookkeeping columns."""
+        with connect() as db:
+            query = self.query(db)
+            return select(db, query, self.settings, known_at, window, limit)
+
+    def query(self, db: Any) -> str:
+        """Load the rows into `db`, check them, and return SQL for them with `_available_at`."""
+        files, kind = self._files()
+        listed = "[" + ", ".join("'" + str(file).replace("'", "''") + "'" for file in files) + "]"
+        scan = f"read_parquet({listed})" if kind == "parquet" else f"read_csv({listed}, sample_size = -1)"
+        table = f"_rows_{self.name}"
+        try:
+            db.execute(f'CREATE OR REPLACE TABLE "{table}" AS SELECT *, row_number() OVER () AS "{ROW}" FROM {scan}')
+        except _database_errors() as error:
+            raise DataError(f"source {self.name!r} cannot be read: {error}", where=self.uri) from error
+        return typed(db, self.name, self.settings, table=table, where=f"sources.{self.name}: {self.uri}")
+
+    def state(self) -> tuple[tuple[str, int, int], ...]:
+        """Names, sizes and change times of the files: unchanged means that nothing has to be read again."""
+        files, _ = self._files()
+        return tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+
+    def _files(self) -> tuple[list[Path], str]:
+        pattern = str(self.settings.path)
+        path = self._root / pattern
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES)
+        elif path.is_file():
+            files = [path]
+        else:
+            files = sorted(self._root.glob(pattern)) if not Path(pattern).is_absolute() else []
+        if not files:
+            raise NotFound(
+                f"source {self.name!r}: there is no such file",
+                where=str(path),
+                valid="a .parquet or .csv file, a folder of them, or a glob, relative to the project's folder",
+                next_step=f"correct `sources.{self.name}.path` in mainspring.yaml",
+            )
+        kinds = {_SUFFIXES.get(file.suffix, "") for file in files}
+        if len(kinds) != 1 or "" in kinds:
+            raise DataError(
+                f"source {self.name!r}: files of one kind are needed", where=str(path), valid=", ".join(_SUFFIXES)
+            )
+        return files, kinds.pop()
+
+
+def connect() -> Any:
+    """A DuckDB connection in UTC."""
+    import duckdb
+
+    db = duckdb.connect()
+    db.execute("SET TimeZone = 'UTC'")
+    return db
+
+
+def select(
+    db: Any, query: str, settings: SourceSettings, known_at: datetime, window: TimeWindow | None, limit: int | None
+) -> pa.Table:
+    """Rows of `query` that were available at `known_at`, in the window."""
+    conditions = [f"{AVAILABLE_AT} <= {literal(known_at)}"]
+    if window is not None and settings.time is not None:
+        conditions.append(f'"{settings.time}" >= {literal(window.start)} AND "{settings.time}" < {literal(window.end)}')
+    text = f"SELECT * EXCLUDE ({AVAILABLE_AT}) FROM ({query}) WHERE {' AND '.join(conditions)}"
+    if limit is not None:
+        text += f" LIMIT {limit}"
+    return in_utc(db.sql(text).to_arrow_table())
+
+
+def literal(at: datetime) -> str:
+    """An instant as SQL."""
+    return f"TIMESTAMP '{utc(at).replace(tzinfo=None).isoformat(sep=' ')}'"
+
+
+def _database_errors() -> tuple[type[BaseException], ...]:
+    import duckdb
+
+    return (duckdb.Error,)
