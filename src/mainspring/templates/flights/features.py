@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
-from feast.types import Float64
+from feast.types import Float64, String
 
 
 def delays(key, entity):
@@ -13,7 +13,10 @@ def delays(key, entity):
         name=name,
         entities=[entity],
         ttl=timedelta(hours=24),
-        schema=[Field(name=f"{key}_{feature}", dtype=Float64) for feature in ("delay_24h", "delay_6h", "late_24h")],
+        schema=[
+            Field(name=key, dtype=String),
+            *(Field(name=f"{key}_{feature}", dtype=Float64) for feature in ("delay_24h", "delay_6h", "late_24h")),
+        ],
         source=FileSource(name=name, path=name, timestamp_field="event_timestamp"),
     )
 

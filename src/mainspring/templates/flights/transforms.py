@@ -1,4 +1,4 @@
-"""Rows of the feature views, every three hours, from what was known by then.
+"""Rows of the feature views, every six hours, from what was known by then.
 
 Each function is named like its view. `db` is a DuckDB connection on which every source of `mainspring.yaml` is a view
 whose rows carry `_available_at`, the instant at which they became known; `ticks(tick)` holds the instants to compute.
