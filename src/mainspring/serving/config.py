@@ -1,0 +1,87 @@
+"""`ServeConfig`: everything one predictor needs to know, `serve.json` beside the process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from mainspring.domain.codec import from_json
+from mainspring.domain.errors import ConfigError, DataError
+
+MissingPolicy = Literal["serve_and_flag", "reject"]
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineView:
+    """A feature view as it lies in the online store.
+
+    `entities` are join keys; `columns` says which column of the request holds a join key, where the names differ.
+    `ttl_seconds` None or 0: rows never get stale.
+    """
+
+    name: str
+    entities: tuple[str, ...]
+    features: tuple[str, ...]
+    ttl_seconds: float | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineStoreConfig:
+    """Feast's SQLite online store: its file, the Feast project's name and the views."""
+
+    path: str
+    project: str
+    views: tuple[OnlineView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServeConfig:
+    """One predictor: what it serves, where it listens, where it writes its log, and what it does when data is missing.
+
+    `name` is the model's name in URLs; `model` the model folder; `segments` the folder for prediction-log segments.
+    `replayed_clock`: the header `mainspring-event-at` says when it is. `timeout_seconds`: longest wait for a request's
+    body, and for open requests at the end. `drain_seconds`: how long a predictor that was told to end goes on
+    answering after it said that it is not ready, so that a proxy notices. `fsync`: every row is on the disk before its
+    answer. `on_log_failure`: what to do with an answer that cannot be logged. `error_share` is for rehearsals: that
+    share of requests, chosen by request id, is answered 500.
+    """
+
+    name: str
+    version: str
+    model: str
+    segments: str
+    port: int
+    host: str = "127.0.0.1"
+    build: str = ""
+    workers: int = 1
+    online: OnlineStoreConfig | None = None
+    missing: MissingPolicy = "serve_and_flag"
+    replayed_clock: bool = False
+    timeout_seconds: float = 5.0
+    drain_seconds: float = 0.3
+    warm_up_requests: int = 50
+    fsync: bool = False
+    on_log_failure: Literal["refuse", "serve"] = "refuse"
+    segment_bytes: int = 16 * 1024 * 1024
+    segment_seconds: float = 3600.0
+    max_body_bytes: int = 8 * 1024 * 1024
+    max_rows: int = 10_000
+    error_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.error_share <= 1.0:
+            raise ValueError(f"error_share is a share, 0 to 1, not {self.error_share}")
+        if self.workers < 1:
+            raise ValueError(f"at least one worker, not {self.workers}")
+
+
+def read_config(path: Path) -> ServeConfig:
+    """Read `serve.json`; a `ConfigError` names the file and the field."""
+    try:
+        return from_json(ServeConfig, path.read_bytes())
+    except FileNotFoundError as error:
+        raise ConfigError("there is no such configuration", where=str(path)) from error
+    except (DataError, ValueError) as error:
+        raise ConfigError(str(error), where=str(path)) from error
