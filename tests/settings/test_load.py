@@ -100,3 +100,82 @@ def test_durations_read_as_words_and_the_schema_says_so(tmp_path: Path) -> None:
     loaded = load_project(write(tmp_path, SHORTEST + "retrain: {cooldown: 3d}\n"), {})
     assert loaded.settings.retrain.cooldown == timedelta(days=3)
     assert json_schema()["$defs"]["RetrainSettings"]["properties"]["cooldown"]["type"] == "string"
+
+
+def test_words_of_yaml_1_1_are_words(tmp_path: Path) -> None:
+    text = (
+        SHORTEST.replace("column: churned}", "column: churned, positive: yes}")
+        + "params: {on: off, t: 12:30, d: 2013-01-01}\n"
+    )
+    settings = load_project(write(tmp_path, text), {}).settings
+    assert settings.target.positive == "yes"
+    assert settings.params == {"on": "off", "t": "12:30", "d": "2013-01-01"}
+
+
+def test_numbers_and_booleans_keep_their_type(tmp_path: Path) -> None:
+    settings = load_project(
+        write(tmp_path, SHORTEST + "params: {a: 7, b: 0.5, c: true, d: 1.0e-3, e: '7'}\n"), {}
+    ).settings
+    assert [repr(value) for value in settings.params.values()] == ["7", "0.5", "True", "0.001", "'7'"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://me:hunter2@${HOST}/x",
+        "postgres://me:${PW:-hunter2}@db/x",
+        "postgres://db/x?user=me&password=hunter2",
+    ],
+)
+def test_a_password_beside_a_variable_is_still_plain_text(tmp_path: Path, url: str) -> None:
+    text = SHORTEST.replace("{path: customers.csv}", f"{{url: '{url}', table: customers}}")
+    with pytest.raises(ConfigError, match="password in plain text") as error:
+        load_project(write(tmp_path, text), {"HOST": "db", "PW": "x"})
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_secret_never_shows_whatever_is_in_it(tmp_path: Path) -> None:
+    text = SHORTEST.replace(
+        "{path: customers.csv}", "{url: 'postgres://me:${PW}@db/x?token=${TOKEN}', table: customers}"
+    )
+    loaded = load_project(write(tmp_path, text), {"PW": "a/b:c@d", "TOKEN": "xyzzy"})
+    shown = " ".join(row.value for row in effective(loaded))
+    assert "a/b" not in shown
+    assert "xyzzy" not in shown
+    assert "postgres://me:********@db/x" in shown
+
+
+def test_a_secret_in_the_wrong_place_is_not_repeated_in_the_message(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"serving\.port") as error:
+        load_project(write(tmp_path, SHORTEST + "serving: {port: '${PW}'}\n"), {"PW": "hunter2"})
+    assert "hunter2" not in str(error.value)
+
+
+def test_a_column_may_be_called_token(tmp_path: Path) -> None:
+    text = SHORTEST.replace("{path: customers.csv}", "{path: customers.csv, columns: {token: str}}")
+    assert load_project(write(tmp_path, text), {}).settings.sources["customers"].columns == {"token": "str"}
+
+
+def test_a_duration_without_a_unit_is_refused_with_its_line(tmp_path: Path) -> None:
+    text = SHORTEST + "retrain:\n  cooldown: 3\n  schedule: soon\nsplit: {holdout: 0}\n"
+    with pytest.raises(ConfigError) as error:
+        load_project(write(tmp_path, text), {})
+    assert "mainspring.yaml:7: `retrain.cooldown`: 3 has no unit; valid: 3s" in str(error.value)
+    assert "mainspring.yaml:8: `retrain.schedule`: 'soon' is not a duration" in str(error.value)
+
+
+def test_effective_values_read_as_they_would_be_written(tmp_path: Path) -> None:
+    rows = {row.key: row.value for row in effective(load_project(write(tmp_path, SHORTEST), {}))}
+    assert rows["retrain.cooldown"] == "14d"
+    assert rows["serving.fsync"] == "false"
+    assert rows["gate.metric"] == "null"
+
+
+def test_an_unfinished_variable_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no variable"):
+        load_project(write(tmp_path, SHORTEST.replace("customers.csv", "'${WHERE'")), {})
+
+
+def test_the_flights_template_is_valid() -> None:
+    folder = Path(__file__).parents[2] / "src" / "mainspring" / "templates" / "flights"
+    assert load_project(folder, {}).settings.name == "flights"

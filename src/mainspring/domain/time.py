@@ -52,6 +52,17 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(seconds=float(found[1]) * _UNIT_SECONDS[found[2]])
 
 
+def duration_in_words(span: timedelta) -> str:
+    """A duration as `parse_duration` reads it, in its largest whole unit.
+
+    >>> duration_in_words(timedelta(days=14)), duration_in_words(timedelta(minutes=90)), duration_in_words(timedelta(0))
+    ('14d', '90m', '0s')
+    """
+    seconds = span.total_seconds()
+    unit = next((one for one in ("d", "h", "m") if seconds and seconds % _UNIT_SECONDS[one] == 0), "s")
+    return f"{seconds / _UNIT_SECONDS[unit]:g}{unit}"
+
+
 def utc(at: datetime) -> datetime:
     """`at` in UTC; a naive datetime is taken as UTC.
 

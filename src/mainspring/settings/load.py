@@ -7,20 +7,44 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
-from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from mainspring.domain.errors import ConfigError
+from mainspring.domain.time import duration_in_words
 from mainspring.settings.paths import ProjectPaths
 from mainspring.settings.project import ProjectSettings
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _SECRET_KEY = re.compile(r"(^|_)(password|passwd|secret|token|api_?key)$", re.IGNORECASE)
+_URL_SECRET = re.compile(
+    r"(?P<before>^[a-z][a-z0-9+.-]*://[^:/@]*:|[?&](?:password|passwd|secret|token)=)(?P<secret>.*@|[^&]*)",
+    re.IGNORECASE,
+)
 _MASK = "********"
+# Where the keys are the user's own names: a column that is called `token` is no secret.
+_NAMES_OF_USERS = re.compile(r"\.(columns|entities)\.")
+
+
+class _Yaml12(yaml.SafeLoader):
+    """YAML 1.2's core schema: `no`, `on` and `yes` are words, `12:30` and `2013-01-01` are text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [
+            (tag, pattern) for tag, pattern in resolvers if tag.rsplit(":", 1)[-1] not in {"bool", "int", "timestamp"}
+        ]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Yaml12.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+_Yaml12.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +108,9 @@ def load_project(folder: Path, environ: Mapping[str, str] | None = None) -> Load
 def effective(loaded: LoadedProject) -> list[Effective]:
     """Every value that is in force and where it came from."""
     rows = []
-    for key, value in _leaves(loaded.settings.model_dump(mode="json")):
+    for key, value in _leaves(loaded.settings.model_dump()):
         origin = _nearest(key, loaded.origins) or "default"
-        secret = bool(_SECRET_KEY.search(key.rsplit(".", 1)[-1]))
-        rows.append(Effective(key, _MASK if secret else _masked_url(value), origin))
+        rows.append(Effective(key, _MASK if _is_secret(key) else _masked_url(_words(value)), origin))
     return rows
 
 
@@ -98,8 +121,8 @@ def json_schema() -> dict[str, Any]:
 
 def _parse(text: str, name: str) -> tuple[dict[str, Any], dict[str, int]]:
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=_Yaml12)
+        document = _Yaml12("").construct_document(node) if node is not None else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f"{name}:{mark.line + 1}" if mark else name
@@ -131,16 +154,22 @@ def _number(node: yaml.Node, prefix: str, lines: dict[str, int], name: str) -> N
 
 def _plain_secrets(document: Any, origins: Mapping[str, str]) -> Iterator[str]:
     for key, value in _leaves(document):
-        if not isinstance(value, str) or "${" in value:
+        if isinstance(value, dict | list) or value is None:
             continue
-        named = _SECRET_KEY.search(key.rsplit(".", 1)[-1])
-        parts = urlsplit(value) if "://" in value else None
-        if named or (parts is not None and parts.password):
-            variable = key.rsplit(".", 1)[-1].upper() if named else "DATABASE_PASSWORD"
+        text, last = str(value), key.rsplit(".", 1)[-1]
+        named = _is_secret(key)
+        secrets = [text] if named else [found["secret"].rstrip("@") for found in _URL_SECRET.finditer(text)]
+        # `${NAME:-hunter2}` is a password in plain text as well.
+        if any(re.sub(r"\$\{\w+\}", "", secret) for secret in secrets):
+            variable = last.upper() if named else "DATABASE_PASSWORD"
             yield (
                 f"{origins.get(key, '')}: `{key}` holds a password in plain text; write ${{{variable}}} there "
                 f"and set the variable {variable} in the environment"
             )
+
+
+def _is_secret(key: str) -> bool:
+    return bool(_SECRET_KEY.search(key.rsplit(".", 1)[-1])) and not _NAMES_OF_USERS.search(key)
 
 
 def _substitute(
@@ -169,6 +198,10 @@ def _substitute(
         return found[0]
 
     filled = _VARIABLE.sub(fill, value)
+    if "${" in _VARIABLE.sub("", value):
+        problems.append(
+            f"{origins.get(key, '')}: `{key}` has a `${{` that is no variable; valid: ${{NAME}}, ${{NAME:-default}}"
+        )
     if filled != value:
         origins[key] = f"{origins.get(key, 'mainspring.yaml')} with ${{{', '.join(_names(value))}}}"
     return filled
@@ -191,6 +224,8 @@ def _in_words(error: Any, origins: Mapping[str, str], name: str) -> str:
         return f"{place}: `{key}` is missing"
     text = str(error["msg"]).removeprefix("Value error, ")
     value = f" (got {error['input']!r})" if location and not isinstance(error["input"], dict) else ""
+    if " with ${" in place or _is_secret(key):
+        value = ""  # What a variable held may be a secret.
     return f"{place}: {f'`{key}`: ' if key else ''}{text}{value}"
 
 
@@ -232,9 +267,14 @@ def _nearest(key: str, origins: Mapping[str, str]) -> str | None:
     return origins.get(parent) if parent and parent.rsplit(".", 1)[-1].isdigit() else None
 
 
-def _masked_url(value: Any) -> str:
-    text = str(value)
-    if "://" not in text:
-        return text
-    password = urlsplit(text).password
-    return text.replace(f":{password}@", f":{_MASK}@") if password else text
+def _words(value: Any) -> str:
+    """A value as it would be written in the file."""
+    if isinstance(value, timedelta):
+        return duration_in_words(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value is None else str(value)
+
+
+def _masked_url(text: str) -> str:
+    return _URL_SECRET.sub(lambda found: found["before"] + _MASK + ("@" if found["secret"].endswith("@") else ""), text)

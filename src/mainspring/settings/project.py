@@ -11,12 +11,20 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from mainspring.domain.errors import ConfigError
 from mainspring.domain.metric import DEFAULT_METRIC, METRICS, Metric, Task
 from mainspring.domain.time import parse_duration
 
 
 def _duration(value: object) -> object:
-    return parse_duration(value) if isinstance(value, str) else value
+    if isinstance(value, int | float) and value != 0:
+        raise ValueError(f"{value} has no unit; valid: {value}s, {value}m, {value}h, {value}d, {value}w")
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_duration(value)
+    except ConfigError as error:
+        raise ValueError(f"{error.what}; valid: {error.valid}") from error
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=str)]
