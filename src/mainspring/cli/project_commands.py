@@ -1,4 +1,4 @@
-"""Commands about the project itself: init, check, config, schema, compile, doctor."""
+"""Commands about the project itself: init, config, schema, doctor."""
 
 from __future__ import annotations
 
@@ -8,52 +8,20 @@ from typing import Annotated
 import typer
 
 from mainspring.cli.app import AsJson, Project, app, load
-from mainspring.cli.output import doing, print_json, print_table
+from mainspring.cli.output import print_json, print_table
 
 
-@app.command(
-    epilog="Example: mainspring init flights --template flights   or   mainspring init churn --from data.csv --target churned"
-)
+@app.command(epilog="Example: mainspring init flights")
 def init(
     folder: Annotated[Path, typer.Argument(help="The folder to make; it must be empty or new.")],
-    template: Annotated[str | None, typer.Option(help="flights or blank.")] = None,
-    source: Annotated[Path | None, typer.Option("--from", help="A CSV or Parquet file with the target.")] = None,
-    target: Annotated[str | None, typer.Option(help="With --from: the column to predict.")] = None,
-    time: Annotated[str | None, typer.Option(help="With --from: the column with each row's time.")] = None,
-    key: Annotated[str | None, typer.Option(help="With --from: the column that identifies a row.")] = None,
+    template: Annotated[str, typer.Option(help="flights: a year of flights with their data.")] = "flights",
 ) -> None:
-    """Write a project that runs: mainspring.yaml, training.py and what the template brings."""
-    from mainspring.templates.write import write_from_table, write_template
+    """Write a project from a template."""
+    from mainspring.templates.write import write_template
 
-    if source is not None:
-        if target is None:
-            raise typer.BadParameter("--from needs --target, the column to predict")
-        written = write_from_table(folder, source, target=target, time=time, key=key)
-    else:
-        written = write_template(folder, template or "blank")
-    for path in written:
+    for path in write_template(folder, template):
         print(f"wrote {path}")
-    print(f"next: cd {folder} && mainspring check")
-
-
-@app.command(epilog="Example: mainspring check")
-def check(project: Project = None, as_json: AsJson = False) -> None:
-    """Check configuration, sources, features, a training on 1,000 rows and the export, in under 30 seconds."""
-    from mainspring.platforms.check import check_project
-
-    loaded = load(project)
-    with doing("checking"):
-        results = check_project(loaded)
-    if as_json:
-        print_json(results)
-    else:
-        print_table(
-            ["", "check", "seconds", "found"],
-            [["ok" if one.passed else "FAILED", one.name, one.seconds, one.found] for one in results],
-        )
-        print("next: mainspring up" if all(one.passed for one in results) else "next: mend the first FAILED line")
-    if not all(one.passed for one in results):
-        raise typer.Exit(1)
+    print(f"next: cd {folder} && mainspring data --as-of 2013-03-01 --out training.parquet")
 
 
 @app.command(epilog="Example: mainspring config --effective")
@@ -79,19 +47,6 @@ def schema() -> None:
     from mainspring.settings.load import json_schema
 
     print_json(json_schema())
-
-
-@app.command(name="compile", epilog="Example: mainspring compile --out pipeline.yaml")
-def compile_(
-    out: Annotated[Path, typer.Option(help="Where to write the Kubeflow IR YAML.")] = Path("pipeline.yaml"),
-    project: Project = None,
-) -> None:
-    """Compile the six-step pipeline to Kubeflow's IR YAML."""
-    from mainspring.adapters.kfp.pipeline import compile_to
-
-    load(project)
-    compile_to(out)
-    print(f"wrote {out}")
 
 
 @app.command(epilog="Example: mainspring doctor")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite, nan, prod
+from math import inf, isinf, nan, prod
 from typing import Any
 
 from mainspring.domain.model_version import Feature, Signature
@@ -189,30 +189,34 @@ def _check_datatype(column: Column, datatype: str, data: list[Any]) -> None:
 
 
 def _check_number(name: str, data: list[Any], nullable: bool) -> list[Any]:
-    out = []
+    out: list[Any] = []
     for value in data:
         kind = type(value)
-        if kind is float:
-            # One comparison lets every ordinary number through; NaN and infinities fail it.
-            if not -inf < value < inf:
-                value = _odd_number(name, value, nullable)
+        # One comparison lets every ordinary number through; NaN and infinities fail it.
+        if kind is float and -inf < value < inf:
+            out.append(value)
         elif kind is int or kind is bool:
-            value = float(value)
-        elif value is None:
-            value = _odd_number(name, nan, nullable)
+            out.append(_from_integer(name, value))
+        elif value is None or kind is float:
+            out.append(_odd_number(name, value, nullable))
         else:
             raise RequestError(f"{value!r} is not a number", where=name, valid="a number, or null where allowed")
-        out.append(value)
     return out
 
 
-def _odd_number(name: str, value: float, nullable: bool) -> float:
-    if value != value:
-        if nullable:
-            return nan
-        raise RequestError("null or NaN, which training never saw here", where=name, valid="a number")
-    assert not isfinite(value)
-    raise RequestError("an infinite number", where=name, valid="a finite number")
+def _from_integer(name: str, value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise RequestError("an integer beyond every number", where=name, valid="a finite number") from None
+
+
+def _odd_number(name: str, value: float | None, nullable: bool) -> float:
+    if value is not None and isinf(value):
+        raise RequestError("an infinite number", where=name, valid="a finite number")
+    if nullable:
+        return nan
+    raise RequestError("null or NaN, which training never saw here", where=name, valid="a number")
 
 
 def _check_text(name: str, data: list[Any], nullable: bool) -> list[Any]:

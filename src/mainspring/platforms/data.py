@@ -1,0 +1,48 @@
+"""`mainspring data`: the training set as it was known at an instant, written to a file."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mainspring.domain.dataset import Dataset
+from mainspring.domain.errors import ConfigError
+from mainspring.domain.time import utc
+from mainspring.platforms.laptop import LaptopFeatures
+from mainspring.settings.load import LoadedProject
+from mainspring.sources.digest import describe
+
+
+def write_training_set(loaded: LoadedProject, as_of: str, out: Path) -> Dataset:
+    """Write the training set known at `as_of` (ISO 8601; empty: now) to a .parquet or .csv file."""
+    if out.suffix not in (".parquet", ".csv"):
+        raise ConfigError(f"cannot write {out.name}", valid="a name that ends in .parquet or .csv")
+    known_at = instant(as_of) if as_of else datetime.now(UTC)
+    table = LaptopFeatures(loaded).training_set(known_at)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f".{out.name}.part")
+    if out.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        pq.write_table(table, part)
+    else:
+        import pyarrow.csv
+
+        pyarrow.csv.write_csv(table, part)
+    part.replace(out)
+    time = "event_timestamp" if "event_timestamp" in table.column_names else None
+    return describe(table, str(out), time=time)
+
+
+def instant(text: str) -> datetime:
+    """An instant from ISO 8601 text; a date alone is its midnight UTC.
+
+    >>> instant("2013-06-01").isoformat()
+    '2013-06-01T00:00:00+00:00'
+    """
+    try:
+        return utc(datetime.fromisoformat(text))
+    except ValueError as error:
+        raise ConfigError(
+            f"{text!r} is not an instant", valid="ISO 8601, such as 2013-06-01 or 2013-06-01T12:00Z"
+        ) from error

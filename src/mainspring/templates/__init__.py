@@ -1,0 +1,1 @@
+"""Templates: folders that `mainspring init` copies."""
