@@ -84,7 +84,9 @@ def test_the_digest_depends_on_every_value_and_not_on_the_layout(
     schema = pa.schema([("number", pa.int64()), ("text", pa.string())])
 
     def table(rows: list[tuple[int | None, str | None]]) -> pa.Table:
-        return pa.table([pa.array([r[0] for r in rows], pa.int64()), pa.array([r[1] for r in rows], pa.string())], schema=schema)
+        return pa.table(
+            [pa.array([r[0] for r in rows], pa.int64()), pa.array([r[1] for r in rows], pa.string())], schema=schema
+        )
 
     whole = table(left)
     assert content_digest(pa.concat_tables([whole.slice(0, cut), whole.slice(cut)])) == content_digest(whole)

@@ -110,7 +110,9 @@ def _rows_sql(view: ViewRows) -> str:
 def _known(view: ViewRows) -> str:
     event = f"CAST({quoted(view.timestamp)} AS TIMESTAMP)"
     if view.available_at is not None:
-        return f"greatest(CAST({quoted(view.available_at)} AS TIMESTAMP), {event})"
+        known = f"CAST({quoted(view.available_at)} AS TIMESTAMP)"
+        # `greatest` passes over nulls, and a row without the instant is not known yet.
+        return f"CASE WHEN {known} IS NOT NULL THEN greatest({known}, {event}) END"
     known = f"{event} + to_microseconds({_microseconds(view.delay)})" if view.delay else event
     if view.created_is_availability and view.created:
         return f"greatest({known}, CAST({quoted(view.created)} AS TIMESTAMP))"

@@ -151,7 +151,9 @@ class FeastFeatureStore:
             return None
         delay = timedelta(seconds=float(view.tags.get(DELAY_TAG, "0")))
         available_at = view.tags.get(AVAILABLE_AT_TAG)
-        known = pl.max_horizontal(available_at, timestamp) if available_at else pl.col(timestamp) + delay
+        known_at = pl.max_horizontal(available_at, timestamp) if available_at else pl.col(timestamp) + delay
+        # `max_horizontal` passes over nulls, and a row without the instant is not known yet.
+        known = pl.when(pl.col(available_at).is_not_null()).then(known_at) if available_at else known_at
         kind = pl.Datetime("us", "UTC")
         rows = rows.with_columns(_known=known.cast(kind)).filter(pl.col("_known") <= pl.lit(utc(until)).cast(kind))
         order = [timestamp] + (
