@@ -201,10 +201,13 @@ class RetrainSettings(_Part):
     """The period that the budget is for."""
     schedule: Duration = timedelta(days=30)
     """`on_schedule`: how often."""
-    challenger_every: Duration = timedelta(days=14)
-    """`on_regret`: how often a cheap challenger is refitted on everything that has labels."""
+    ask_every: Duration = timedelta(days=7)
+    """`on_regret`: how often to ask. A week: the shortest whole cycle."""
+    ask_window: Duration = timedelta(days=14)
+    """`on_regret`: the newest labelled days on which a challenger, fitted on everything before them, meets the champion.
+    Two weekly cycles, so that each weekday is seen twice."""
     alpha: float = Field(default=0.1, gt=0, lt=1)
-    """`on_regret`: chance of asking for a retraining that is worth nothing, for each champion."""
+    """`on_regret`: chance that one such question asks for a retraining that is worth nothing. The gate judges again."""
     max_age: Duration | None = None
     """`on_regret`: retrain a champion older than this in any case. None: never by age alone."""
 

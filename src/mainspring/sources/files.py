@@ -11,7 +11,7 @@ import pyarrow as pa
 from mainspring.domain.errors import DataError, NotFound
 from mainspring.domain.time import TimeWindow, utc
 from mainspring.settings.project import SourceSettings
-from mainspring.sources.check import AVAILABLE_AT, ROW, in_utc, typed
+from mainspring.sources.check import AVAILABLE_AT, FILE, ROW, declared_types, in_utc, quoted, require, typed
 
 _SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".gz": "csv"}
 
@@ -41,14 +41,40 @@ class FileSource:
     def query(self, db: Any) -> str:
         """Load the rows into `db`, check them, and return SQL for them with `_available_at`."""
         files, kind = self._files()
-        listed = "[" + ", ".join("'" + str(file).replace("'", "''") + "'" for file in files) + "]"
-        scan = f"read_parquet({listed})" if kind == "parquet" else f"read_csv({listed}, sample_size = -1)"
+        where = f"sources.{self.name}: {self.uri}"
         table = f"_rows_{self.name}"
+        file = f", filename AS {FILE}" if len(files) > 1 else ""
         try:
-            db.execute(f'CREATE OR REPLACE TABLE "{table}" AS SELECT *, row_number() OVER () AS "{ROW}" FROM {scan}')
+            scan = self._scan(db, files, kind, where)
+            db.execute(
+                f'CREATE OR REPLACE TABLE "{table}" AS SELECT * EXCLUDE (filename){file}, '
+                f'row_number() OVER () AS "{ROW}" FROM {scan}'
+            )
         except _database_errors() as error:
-            raise DataError(f"source {self.name!r} cannot be read: {error}", where=self.uri) from error
-        return typed(db, self.name, self.settings, table=table, where=f"sources.{self.name}: {self.uri}")
+            raise DataError(
+                f"source {self.name!r} cannot be read: {error}", where=where, next_step="mend or remove the file"
+            ) from error
+        return typed(db, self.name, self.settings, table=table, where=where)
+
+    def _scan(self, db: Any, files: list[Path], kind: str, where: str) -> str:
+        listed = "[" + ", ".join(_text(file) for file in files) + "]"
+        declared = declared_types(self.settings)
+        if kind == "parquet":
+            for file in files if len(files) > 1 else []:
+                # A file without a declared column would give nulls that nobody put there.
+                names = db.execute(f"SELECT name FROM parquet_schema({_text(file)}) WHERE type IS NOT NULL").fetchall()
+                require(
+                    self.name, declared, [*(name for (name,) in names), *_partitions(file)], f"{where}: {file.name}"
+                )
+            return f"read_parquet({listed}, union_by_name = true, filename = true)"
+        names = [
+            row[0] for row in db.execute(f"DESCRIBE SELECT * FROM read_csv({listed}, all_varchar = true)").fetchall()
+        ]
+        require(self.name, declared, names, where)
+        # What is declared is read as text and then checked, so that 007 stays 007 where a `str` is declared.
+        kinds = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in declared)
+        types = f", types = {{{kinds}}}" if kinds else ""
+        return f"read_csv({listed}, sample_size = -1, filename = true{types})"
 
     def state(self) -> tuple[tuple[str, int, int], ...]:
         """Names, sizes and change times of the files: unchanged means that nothing has to be read again."""
@@ -94,7 +120,8 @@ def select(
     """Rows of `query` that were available at `known_at`, in the window."""
     conditions = [f"{AVAILABLE_AT} <= {literal(known_at)}"]
     if window is not None and settings.time is not None:
-        conditions.append(f'"{settings.time}" >= {literal(window.start)} AND "{settings.time}" < {literal(window.end)}')
+        time = quoted(settings.time)
+        conditions.append(f"{time} >= {literal(window.start)} AND {time} < {literal(window.end)}")
     text = f"SELECT * EXCLUDE ({AVAILABLE_AT}) FROM ({query}) WHERE {' AND '.join(conditions)}"
     if limit is not None:
         text += f" LIMIT {limit}"
@@ -110,3 +137,12 @@ def _database_errors() -> tuple[type[BaseException], ...]:
     import duckdb
 
     return (duckdb.Error,)
+
+
+def _text(value: object) -> str:
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def _partitions(file: Path) -> list[str]:
+    """The columns in a path such as `day=2013-01-01/part.parquet`."""
+    return [part.split("=", 1)[0] for part in file.parts if "=" in part]
