@@ -6,6 +6,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -41,7 +42,10 @@ def type_name(arrow: pa.DataType) -> str:
 
 
 def content_digest(table: pa.Table) -> str:
-    """BLAKE2b over names, types and values in order; the same however the rows were chunked, sliced or stored.
+    """BLAKE2b over the columns in order: name, kind, which values are null, and the values in row order.
+
+    The same for the same rows, however they were stored: chunks, slices, dictionaries, the width of an int or float
+    and the unit of a time do not matter. Any other value, row, name or order gives another digest.
 
     >>> one = pa.table({"a": [1, None, 3]})
     >>> content_digest(one) == content_digest(pa.concat_tables([one.slice(0, 1), one.slice(1)]))
@@ -51,50 +55,56 @@ def content_digest(table: pa.Table) -> str:
     """
     hasher = hashlib.blake2b(digest_size=16)
     for field in table.schema:
-        column = table.column(field.name)
-        if pa.types.is_dictionary(field.type):
-            column = column.cast(field.type.value_type)
-        if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
-            column = column.cast(pa.string())
-        array = column.combine_chunks()
-        hasher.update(f"{field.name}\0{column.type}\0{len(array)}\0".encode())
-        if array.null_count:
-            # What lies under a null is undefined: hash which are null, and a fixed value in their place.
-            hasher.update(pc.is_null(array).cast(pa.uint8()).to_numpy())
-            array = _filled(array)
-        for part in _buffers(array):
-            hasher.update(part)
+        column = _canonical(table.column(field.name))
+        hasher.update(f"{field.name}\0{column.type}\0{len(column)}\0{column.null_count}\0".encode())
+        if pa.types.is_null(column.type):
+            continue
+        parts = [_parts(chunk) for chunk in column.chunks]
+        # Each kind of part for all chunks, so that where a chunk ends leaves no trace.
+        for kind in zip(*parts, strict=True):
+            for part in kind:
+                hasher.update(part)
     return hasher.hexdigest()
 
 
-def _filled(array: pa.Array) -> pa.Array:
-    if pa.types.is_null(array.type):
-        return pa.array([], pa.int8())
-    if pa.types.is_string(array.type):
-        return array.fill_null("")
-    if pa.types.is_temporal(array.type):
-        width = pa.int32() if array.type.bit_width == 32 else pa.int64()
-        return array.cast(width).fill_null(0)
-    if pa.types.is_boolean(array.type):
-        return array.fill_null(False)
-    return array.fill_null(0)
+def _canonical(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column, kind = column.cast(kind.value_type), kind.value_type
+    if column.null_count == len(column):
+        return column.cast(pa.null()) if not pa.types.is_nested(kind) else pa.chunked_array([pa.nulls(len(column))])
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return column.cast(pa.string())
+    if pa.types.is_timestamp(kind):
+        return column.cast(pa.timestamp("us", "UTC"), safe=False)
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return column.cast(pa.float64())
+    if pa.types.is_integer(kind) and kind != pa.uint64():
+        return column.cast(pa.int64())
+    return column
 
 
-def _buffers(array: pa.Array) -> list[Any]:
+def _parts(array: pa.Array) -> list[Any]:
+    """Bytes of a chunk: which values are null, then the values, with a fixed one where there is none."""
+    nulls = pc.is_null(array).cast(pa.uint8()).to_numpy(zero_copy_only=False)
     if pa.types.is_string(array.type) or pa.types.is_binary(array.type):
-        lengths = pc.binary_length(array)
-        return [lengths.to_numpy(), pc.binary_join(_as_list(array), "").cast(pa.binary())[0].as_buffer()]
-    if pa.types.is_boolean(array.type):
-        return [array.cast(pa.uint8()).to_numpy()]
+        array = array.fill_null("" if pa.types.is_string(array.type) else b"")
+        if not len(array):
+            return [nulls, b"", b""]
+        _, offsets, data = array.buffers()
+        ends = np.frombuffer(offsets, np.int32)[array.offset : array.offset + len(array) + 1]
+        return [nulls, np.diff(ends), b"" if data is None else data[int(ends[0]) : int(ends[-1])]]
     if pa.types.is_temporal(array.type):
         array = array.cast(pa.int32() if array.type.bit_width == 32 else pa.int64())
-    if pa.types.is_primitive(array.type):
-        return [array.to_numpy()]
-    return [str(array.to_pylist()).encode()]
-
-
-def _as_list(array: pa.Array) -> pa.Array:
-    return pa.LargeListArray.from_arrays(pa.array([0, len(array)], pa.int64()), array)
+    if pa.types.is_boolean(array.type):
+        array = array.cast(pa.uint8())
+    if not pa.types.is_primitive(array.type):
+        return [nulls, "".join(f"{value!r}\0" for value in array.to_pylist()).encode()]
+    values = array.fill_null(0).to_numpy(zero_copy_only=False)
+    if pa.types.is_floating(array.type):
+        # One NaN and one zero, whatever their bits.
+        values = np.where(np.isnan(values), np.nan, values + 0.0)
+    return [nulls, np.ascontiguousarray(values)]
 
 
 def _instant(scalar: Any) -> datetime:
