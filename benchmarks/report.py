@@ -1,0 +1,53 @@
+"""What every benchmark prints: peer, product, ratio, goal, and the machine; or the same as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison. `product` and `peer` are seconds, the median of several repetitions in this run.
+
+    `goal` is a ratio peer / product to reach, or, with `at_most`, a ratio product / peer not to exceed.
+    """
+
+    name: str
+    product: float
+    peer: float
+    goal: float
+    at_most: bool = False
+
+    @property
+    def ratio(self) -> float:
+        """peer / product, or product / peer with `at_most`."""
+        return self.product / self.peer if self.at_most else self.peer / self.product
+
+    @property
+    def met(self) -> bool:
+        """Whether the goal is reached."""
+        return self.ratio <= self.goal if self.at_most else self.ratio >= self.goal
+
+
+def report(rows: list[Row], *, as_json: bool) -> None:
+    """Print the comparisons."""
+    if as_json:
+        fields = ("name", "product", "peer", "goal")
+        print(
+            json.dumps([{**{f: asdict(r)[f] for f in fields}, "ratio": r.ratio, "met": r.met} for r in rows], indent=2)
+        )
+        return
+    print(f"{'comparison':<44}{'product':>10}{'peer':>10}{'ratio':>9}  goal")
+    for row in rows:
+        goal = f"{'<=' if row.at_most else '>='} {row.goal:g} {'met' if row.met else 'MISSED'}"
+        print(f"{row.name:<44}{row.product:>9.3f}s{row.peer:>9.3f}s{row.ratio:>9.2f}  {goal}")
+    print(f"machine: {_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), platform.machine())
