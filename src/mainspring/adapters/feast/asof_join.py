@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 AVAILABLE_AT_TAG = "mainspring.available_at"
@@ -38,15 +39,19 @@ def point_in_time(db: Any, entities: pa.Table, timestamp: str, views: Sequence[V
 
     Rows and their order are those of `entities`; features of views without such a row, or older than the TTL, are null.
     """
-    db.register("_entities", entities)
+    keys = sorted({column for view in views for column in view.keys.values() if column in entities.column_names})
+    spine = entities.select(keys).append_column("_row", pa.array(np.arange(entities.num_rows)))
+    # Without its zone, the time needs no conversion for each of its comparisons.
+    spine = spine.append_column("_at", entities.column(timestamp).cast(pa.timestamp("us")))
+    db.register("_spine", spine)
     try:
-        db.execute(
-            f"CREATE OR REPLACE TEMP TABLE _spine AS SELECT CAST({quoted(timestamp)} AS TIMESTAMP) AS _at, "
-            f"row_number() OVER () AS _row{_keys_of(entities, views)} FROM _entities"
-        )
         joined = db.sql(_join_sql(views)).to_arrow_table()
     finally:
-        db.unregister("_entities")
+        db.unregister("_spine")
+    # Putting rows back in order here is several times cheaper than an ORDER BY over all columns.
+    order = np.empty(joined.num_rows, dtype=np.int64)
+    order[joined.column("_row").to_numpy()] = np.arange(joined.num_rows)
+    joined = joined.drop_columns("_row").take(pa.array(order))
     for name in joined.column_names:
         entities = (
             entities.set_column(entities.column_names.index(name), name, joined.column(name))
@@ -61,11 +66,6 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _keys_of(entities: pa.Table, views: Sequence[ViewRows]) -> str:
-    names = sorted({column for view in views for column in view.keys.values() if column in entities.column_names})
-    return "".join(f", {quoted(name)}" for name in names)
-
-
 def _join_sql(views: Sequence[ViewRows]) -> str:
     columns, joins = [], []
     for place, view in enumerate(views):
@@ -78,7 +78,7 @@ def _join_sql(views: Sequence[ViewRows]) -> str:
             columns.append(f"{f'CASE WHEN {fresh} THEN {value} END' if fresh else value} AS {quoted(target)}")
         on = [f"s.{quoted(column)} = {alias}.{quoted(key)}" for key, column in view.keys.items()]
         joins.append(f"ASOF LEFT JOIN ({_rows_sql(view)}) {alias} ON {' AND '.join([*on, f's._at >= {alias}._known'])}")
-    return f"SELECT {', '.join(columns) or '1 AS _none'} FROM _spine s {' '.join(joins)} ORDER BY s._row"
+    return f"SELECT {', '.join(['s._row', *columns])} FROM _spine s {' '.join(joins)}"
 
 
 def _rows_sql(view: ViewRows) -> str:
