@@ -1,93 +1,212 @@
-"""Sources: what is read, what was known when, and what is refused with counts and rows."""
+"""Files as sources: what is read, when it is known, and what is refused in which words."""
 
+import gzip
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mainspring.domain.errors import DataError, NotFound
 from mainspring.domain.time import TimeWindow
 from mainspring.settings.project import SourceSettings
-from mainspring.sources.digest import content_digest, describe
+from mainspring.sources.digest import content_digest
 from mainspring.sources.files import FileSource
+from mainspring.sources.open import open_sources
 
-FOREVER = datetime(9000, 1, 1, tzinfo=UTC)
-CSV = "id,at,amount,plan\n1,2013-01-01T00:00:00,1.5,basic\n2,2013-01-02T00:00:00,2.5,pro\n3,2013-01-03T00:00:00,,pro\n"
+LATER = datetime(2030, 1, 1, tzinfo=UTC)
+DAY = datetime(2013, 1, 1, tzinfo=UTC)
 
 
-def source(folder: Path, text: str, **settings: object) -> FileSource:
-    (folder / "rows.csv").write_text(text)
-    return FileSource("rows", SourceSettings.model_validate({"path": "rows.csv", **settings}), folder)
+def source(folder: Path, path: str = "rows.csv", **declared: Any) -> FileSource:
+    return FileSource("rows", SourceSettings(path=path, **declared), folder)
+
+
+def write(folder: Path, text: str, name: str = "rows.csv") -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return folder
+
+
+def test_a_csv_is_read_with_its_declared_types(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "at,code,n,x,ok,kind,day\n2013-01-01T02:00:00+02:00,007,3,1.5,true,a,2013-01-05\n2013-01-02,008,,,,,\n",
+    )
+    kinds = {"code": "str", "n": "int", "x": "float", "ok": "bool", "kind": "category", "day": "date"}
+    rows = source(tmp_path, time="at", columns=kinds).read(known_at=LATER)
+    assert rows.schema.types == [
+        pa.timestamp("us", "UTC"), pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.string(), pa.date32(),
+    ]  # fmt: skip
+    assert rows.column("at").to_pylist() == [DAY, DAY + timedelta(days=1)]
+    assert rows.column("code").to_pylist() == ["007", "008"]
+    assert rows.column("n").to_pylist() == [3, None]
+
+
+def test_times_are_microseconds_utc_whatever_the_file_has(tmp_path: Path) -> None:
+    at = pd.to_datetime(["2013-01-01T00:00", "2013-01-02T00:00"])
+    frame = pd.DataFrame(
+        {"naive": at, "zoned": at.tz_localize("UTC"), "away": at.tz_localize("UTC").tz_convert("America/New_York")}
+    )
+    frame.to_parquet(tmp_path / "rows.parquet")
+    rows = source(tmp_path, "rows.parquet", time="zoned", available_at="away").read(known_at=LATER)
+    assert set(rows.schema.types) == {pa.timestamp("us", "UTC")}
+    assert {tuple(column.to_pylist()) for column in rows.columns} == {(DAY, DAY + timedelta(days=1))}
+
+
+def test_what_is_not_known_yet_is_not_there(tmp_path: Path) -> None:
+    write(tmp_path, "at,seen\n2013-01-01,2013-01-03\n2013-01-02,2013-01-02\n2013-01-02,\n")
+    by_column = source(tmp_path, time="at", available_at="seen")
+    assert by_column.read(known_at=DAY + timedelta(days=1)).num_rows == 1
+    assert by_column.read(known_at=LATER).num_rows == 2, "a row without an instant of availability is never known"
+    by_delay = source(tmp_path, time="at", delay=timedelta(hours=1))
+    assert by_delay.read(known_at=DAY + timedelta(minutes=59)).num_rows == 0
+    assert by_delay.read(known_at=DAY + timedelta(hours=1)).num_rows == 1
+
+
+def test_a_window_is_half_open_and_a_limit_counts_rows(tmp_path: Path) -> None:
+    write(tmp_path, "at,n\n2013-01-01,1\n2013-01-02,2\n2013-01-03,3\n")
+    rows = source(tmp_path, time="at")
+    window = TimeWindow(DAY + timedelta(days=1), DAY + timedelta(days=2))
+    assert rows.read(known_at=LATER, window=window).column("n").to_pylist() == [2]
+    assert rows.read(known_at=LATER, limit=2).column("n").to_pylist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("declared", "values", "message"),
+    [
+        ("int", ["1", "x", "2.5"], "`v`: 2 of its values are not an int (row 2: 'x', row 3: '2.5')"),
+        ("float", ["1", "NA", "2.5"], "`v`: 1 of its values are not a float (row 2: 'NA')"),
+        ("bool", ["true", "maybe", "0"], "`v`: 1 of its values are not a bool (row 2: 'maybe')"),
+        ("date", ["2013-01-01", "2013-01-01 05:00", "soon"], "`v`: 2 of its values are not a date"),
+        (
+            "time",
+            ["2013-01-01", "01/13/2013", "2013-02-30"],
+            "`v`: 2 of its values are not a time (row 2: '01/13/2013'",
+        ),
+    ],
+)
+def test_a_wrong_type_is_refused_with_count_and_rows(
+    tmp_path: Path, declared: str, values: list[str], message: str
+) -> None:
+    write(tmp_path, "v,w\n" + "".join(f"{value},1\n" for value in values))
+    with pytest.raises(DataError) as error:
+        source(tmp_path, columns={"v": declared}).read(known_at=LATER)
+    assert message in str(error.value)
+    assert "sources.rows" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("declared", "values", "bad"),
+    [
+        ("int", pa.array([1.0, 1.5]), "row 2: '1.5'"),
+        ("bool", pa.array([0, 7]), "row 2: '7'"),
+        ("time", pa.array([1356998400, 1357084800]), "row 1: '1356998400'"),
+        ("date", pa.array([datetime(2013, 1, 1), datetime(2013, 1, 1, 5)]), "row 2"),
+        ("float", pa.array([True, False]), None),
+    ],
+)
+def test_a_parquet_column_of_another_type_fits_only_without_loss(
+    tmp_path: Path, declared: str, values: pa.Array, bad: str | None
+) -> None:
+    pq.write_table(pa.table({"v": values}), tmp_path / "rows.parquet")
+    rows = source(tmp_path, "rows.parquet", columns={"v": declared})
+    if bad is None:
+        assert rows.read(known_at=LATER).num_rows == 2
+    else:
+        with pytest.raises(DataError, match=bad):
+            rows.read(known_at=LATER)
+
+
+def test_several_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    write(tmp_path, "at,v\n,x\n2013-01-01,1\n")
+    with pytest.raises(DataError) as error:
+        source(tmp_path, time="at", columns={"v": "int"}).read(known_at=LATER)
+    assert "`v`: 1 of its values" in str(error.value)
+    assert "`at`: 1 rows have no event time (row 1)" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+def test_a_missing_column_gets_a_suggestion(tmp_path: Path, name: str) -> None:
+    frame = pd.DataFrame({"departed": ["2013-01-01"], "delay": [1]})
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    frame.to_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match=r"no column `departd` \(did you mean `departed`\?\)"):
+        source(tmp_path, name, time="departd").read(known_at=LATER)
+
+
+def test_a_folder_and_a_glob_are_all_their_files_in_order(tmp_path: Path) -> None:
+    write(tmp_path, "n\n1\n2\n", "part/a.csv")
+    write(tmp_path, "n\n3\nx\n", "part/b.csv")
+    for path in ("part", "part/*.csv"):
+        rows = source(tmp_path, path, columns={"n": "str"})
+        assert rows.read(known_at=LATER).column("n").to_pylist() == ["1", "2", "3", "x"]
+    with pytest.raises(DataError, match=r"1 of its values are not an int \(row 2 of b.csv: 'x'\)"):
+        source(tmp_path, "part", columns={"n": "int"}).read(known_at=LATER)
+
+
+def test_a_file_that_lacks_a_declared_column_is_not_filled_with_nulls(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"n": [1], "m": [2]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"n": [1]}), tmp_path / "b.parquet")
+    with pytest.raises(DataError, match="no column `m`") as error:
+        source(tmp_path, "*.parquet", columns={"m": "int"}).read(known_at=LATER)
+    assert "b.parquet" in str(error.value)
+
+
+def test_what_is_no_table_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no such file"):
+        source(tmp_path).read(known_at=LATER)
+    (tmp_path / "rows.parquet").write_bytes(b"not a table")
+    with pytest.raises(DataError, match="cannot be read"):
+        source(tmp_path, "rows.parquet").read(known_at=LATER)
+    write(tmp_path, "n,m\n1,2\n", "mixed/a.csv")
+    (tmp_path / "mixed" / "b.parquet").write_bytes(b"")
+    with pytest.raises(DataError, match="one kind"):
+        source(tmp_path, "mixed").read(known_at=LATER)
+
+
+def test_a_broken_line_of_a_csv_is_not_dropped(tmp_path: Path) -> None:
+    write(tmp_path, "n,m\n1,2\n3,4,5,6\n7,8\n")
+    with pytest.raises(DataError, match=r"cannot be read|has no column"):
+        source(tmp_path, columns={"n": "int", "m": "int"}).read(known_at=LATER)
+
+
+def test_state_changes_with_the_files(tmp_path: Path) -> None:
+    rows = source(write(tmp_path, "n\n1\n"))
+    before = rows.state()
+    assert rows.state() == before
+    write(tmp_path, "n\n1\n2\n")
+    assert rows.state() != before
+
+
+def test_a_url_without_an_adapter_is_refused_when_opened(tmp_path: Path) -> None:
+    settings = {"a": SourceSettings(path="a.csv"), "b": SourceSettings(url="sqlite:///b.db", table="b")}
+    with pytest.raises(Exception, match="no SQL adapter"):
+        open_sources(settings, tmp_path)
+    assert open_sources({"a": settings["a"]}, tmp_path)["a"].uri == "a.csv"
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+def test_the_first_line_says_what_parts_the_columns(tmp_path: Path, mark: str) -> None:
+    write(tmp_path, f'n{mark}text\n1{mark}"a{mark}b"\n2{mark}\n')
+    rows = source(tmp_path).read(known_at=LATER)
+    assert rows.to_pylist() == [{"n": 1, "text": f"a{mark}b"}, {"n": 2, "text": None}]
+
+
+def test_a_gzipped_csv_and_one_column_read_the_same(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "rows.csv.gz", "wt") as stream:
+        stream.write("n\n1\n2\n")
+    assert source(tmp_path, "rows.csv.gz").read(known_at=LATER).column("n").to_pylist() == [1, 2]
 
 
 def test_csv_and_parquet_of_the_same_rows_are_the_same_table(tmp_path: Path) -> None:
-    declared = {"time": "at", "columns": {"id": "int", "amount": "float"}}
-    table = source(tmp_path, CSV, **declared).read(known_at=FOREVER)
+    write(tmp_path, "id,at,amount,plan\n1,2013-01-01T00:00:00,1.5,basic\n2,2013-01-02T00:00:00Z,,pro\n")
+    declared: dict[str, Any] = {"time": "at", "columns": {"id": "int", "amount": "float"}}
+    table = source(tmp_path, **declared).read(known_at=LATER)
     pq.write_table(table, tmp_path / "rows.parquet")
-    again = FileSource("rows", SourceSettings.model_validate({"path": "rows.parquet", **declared}), tmp_path)
-    assert content_digest(again.read(known_at=FOREVER)) == content_digest(table)
-    found = describe(table, "rows.csv", time="at")
-    assert [(one.name, one.type, one.nullable) for one in found.columns] == [
-        ("id", "int", False),
-        ("at", "time", False),
-        ("amount", "float", True),
-        ("plan", "str", False),
-    ]
-    assert found.window == TimeWindow(datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 1, 3, tzinfo=UTC))
-
-
-def test_a_row_is_not_there_before_it_was_known(tmp_path: Path) -> None:
-    rows = source(tmp_path, CSV, time="at", delay="12h")
-    at = datetime(2013, 1, 2, 11, 59, tzinfo=UTC)
-    assert rows.read(known_at=at).column("id").to_pylist() == [1]
-    assert rows.read(known_at=at + timedelta(minutes=1)).column("id").to_pylist() == [1, 2]
-    window = TimeWindow(datetime(2013, 1, 2, tzinfo=UTC), datetime(2013, 1, 3, tzinfo=UTC))
-    assert rows.read(known_at=FOREVER, window=window).column("id").to_pylist() == [2]
-
-
-def test_all_values_that_do_not_fit_are_reported_with_their_rows(tmp_path: Path) -> None:
-    text = CSV + "4,2013-01-04T00:00:00,many,pro\n5,soon,3,pro\n"
-    with pytest.raises(DataError) as error:
-        source(tmp_path, text, time="at", columns={"amount": "float"}).read(known_at=FOREVER)
-    message = str(error.value)
-    assert "`amount`: 1 of its values are not a float (row 4: 'many')" in message
-    assert "`at`: 1 of its values are not a time (row 5: 'soon')" in message
-
-
-def test_a_missing_event_time_and_a_rounded_integer_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"1 rows have no event time \(rows 4\)"):
-        source(tmp_path, CSV + "4,,1,pro\n", time="at").read(known_at=FOREVER)
-    with pytest.raises(DataError, match="2 of its values are not an int"):
-        source(tmp_path, CSV, columns={"amount": "int"}).read(known_at=FOREVER)
-
-
-def test_a_missing_column_and_a_missing_file_say_what_is_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="did you mean `amount`"):
-        source(tmp_path, CSV, columns={"amout": "float"}).read(known_at=FOREVER)
-    with pytest.raises(NotFound, match="no such file"):
-        FileSource("x", SourceSettings(path="nowhere.csv"), tmp_path).read(known_at=FOREVER)
-
-
-values = st.lists(
-    st.tuples(st.one_of(st.none(), st.integers(-5, 5)), st.one_of(st.none(), st.text(max_size=3))), max_size=20
-)
-
-
-@given(values, values, st.integers(0, 20))
-def test_the_digest_depends_on_every_value_and_not_on_the_layout(
-    left: list[tuple[int | None, str | None]], right: list[tuple[int | None, str | None]], cut: int
-) -> None:
-    schema = pa.schema([("number", pa.int64()), ("text", pa.string())])
-
-    def table(rows: list[tuple[int | None, str | None]]) -> pa.Table:
-        return pa.table(
-            [pa.array([r[0] for r in rows], pa.int64()), pa.array([r[1] for r in rows], pa.string())], schema=schema
-        )
-
-    whole = table(left)
-    assert content_digest(pa.concat_tables([whole.slice(0, cut), whole.slice(cut)])) == content_digest(whole)
-    assert (content_digest(whole) == content_digest(table(right))) == (left == right)
+    again = source(tmp_path, "rows.parquet", **declared).read(known_at=LATER)
+    assert content_digest(again) == content_digest(table)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import quote
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -25,6 +26,7 @@ _URL_SECRET = re.compile(
     r"(?P<before>^[a-z][a-z0-9+.-]*://[^:/@]*:|[?&](?:password|passwd|secret|token)=)(?P<secret>.*@|[^&]*)",
     re.IGNORECASE,
 )
+_BEFORE_PASSWORD = re.compile(r"^[a-z][a-z0-9+.-]*://[^:/@]*:[^@]*$", re.IGNORECASE)
 _MASK = "********"
 # Where the keys are the user's own names: a column that is called `token` is no secret.
 _NAMES_OF_USERS = re.compile(r"\.(columns|entities)\.")
@@ -188,7 +190,8 @@ def _substitute(
     def fill(found: re.Match[str]) -> str:
         name, fallback = found[1], found[2]
         if name in environ:
-            return environ[name]
+            password = _BEFORE_PASSWORD.search(value[: found.start()]) and "@" in value[found.end() :]
+            return _in_url(environ[name]) if password else environ[name]
         if fallback is not None:
             return fallback
         problems.append(
@@ -205,6 +208,11 @@ def _substitute(
     if filled != value:
         origins[key] = f"{origins.get(key, 'mainspring.yaml')} with ${{{', '.join(_names(value))}}}"
     return filled
+
+
+def _in_url(secret: str) -> str:
+    """A password as a URL needs it; one that is percent-encoded already stays as it is."""
+    return secret if re.fullmatch(r"(?:[\w.~!*'()-]|%[0-9A-Fa-f]{2})*", secret) else quote(secret, safe="")
 
 
 def _names(text: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import numpy as np
@@ -32,7 +32,7 @@ def describe(table: pa.Table, uri: str, *, time: str | None = None) -> Dataset:
     window = None
     if time is not None and table.num_rows:
         ends = pc.min_max(table.column(time))
-        window = TimeWindow(_instant(ends["min"]), _instant(ends["max"]))
+        window = TimeWindow(_instant(ends["min"]), _instant(ends["max"]) + timedelta(microseconds=1))
     return Dataset(uri, columns, content_digest(table), window, table.num_rows)
 
 
@@ -72,7 +72,7 @@ def _canonical(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type
     if column.null_count == len(column):
-        return column.cast(pa.null()) if not pa.types.is_nested(kind) else pa.chunked_array([pa.nulls(len(column))])
+        return pa.chunked_array([pa.nulls(len(column))])
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return column.cast(pa.string())
     if pa.types.is_timestamp(kind):

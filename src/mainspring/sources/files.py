@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -67,14 +68,14 @@ class FileSource:
                     self.name, declared, [*(name for (name,) in names), *_partitions(file)], f"{where}: {file.name}"
                 )
             return f"read_parquet({listed}, union_by_name = true, filename = true)"
-        names = [
-            row[0] for row in db.execute(f"DESCRIBE SELECT * FROM read_csv({listed}, all_varchar = true)").fetchall()
-        ]
-        require(self.name, declared, names, where)
+        # A guessed dialect makes one column of a file with one broken line: what the first line says is meant.
+        dialect = f"delim = '{_delimiter(files[0])}', quote = '\"', header = true, filename = true"
+        described = db.execute(f"DESCRIBE SELECT * FROM read_csv({listed}, all_varchar = true, {dialect})").fetchall()
+        require(self.name, declared, [row[0] for row in described if row[0] != "filename"], where)
         # What is declared is read as text and then checked, so that 007 stays 007 where a `str` is declared.
         kinds = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in declared)
         types = f", types = {{{kinds}}}" if kinds else ""
-        return f"read_csv({listed}, sample_size = -1, filename = true{types})"
+        return f"read_csv({listed}, sample_size = -1, {dialect}{types})"
 
     def state(self) -> tuple[tuple[str, int, int], ...]:
         """Names, sizes and change times of the files: unchanged means that nothing has to be read again."""
@@ -146,3 +147,10 @@ def _text(value: object) -> str:
 def _partitions(file: Path) -> list[str]:
     """The columns in a path such as `day=2013-01-01/part.parquet`."""
     return [part.split("=", 1)[0] for part in file.parts if "=" in part]
+
+
+def _delimiter(file: Path) -> str:
+    """What parts the names of the first line: a comma, semicolon, tab or bar."""
+    with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
+        first = stream.readline(1 << 20)
+    return max(",;\t|", key=lambda one: first.count(one.encode()))
