@@ -29,9 +29,10 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     engine = str(request.param)
     connect: Any = sqlite3.connect if engine == "sqlite" else duckdb.connect
     connection = connect(tmp_path / "x.db")
-    connection.execute("CREATE TABLE rows (id TEXT, at TIMESTAMP, n INTEGER, x DOUBLE)")
+    connection.execute('CREATE TABLE rows (id TEXT, "at" TIMESTAMP, n INTEGER, x DOUBLE)')
     connection.executemany("INSERT INTO rows VALUES (?, ?, ?, ?)", ROWS)
-    connection.commit()
+    if engine == "sqlite":
+        connection.commit()
     connection.close()
     return engine
 
@@ -65,12 +66,14 @@ def test_what_is_not_known_yet_or_out_of_the_window_is_not_there(tmp_path: Path,
 
 
 def test_a_query_is_a_table(tmp_path: Path, engine: str) -> None:
-    rows = source(tmp_path, engine, query="SELECT id, at, n + 1 AS more FROM rows WHERE n IS NOT NULL", time="at")
+    rows = source(tmp_path, engine, query='SELECT id, "at", n + 1 AS more FROM rows WHERE n IS NOT NULL', time="at")
     assert rows.read(known_at=LATER).column("more").to_pylist() == [2, 3]
 
 
 def test_a_missing_event_time_is_refused_and_not_filtered_away(tmp_path: Path, engine: str) -> None:
-    rows = source(tmp_path, engine, query="SELECT id, CASE WHEN n = 2 THEN NULL ELSE at END AS at FROM rows", time="at")
+    rows = source(
+        tmp_path, engine, query='SELECT id, CASE WHEN n = 2 THEN NULL ELSE "at" END AS "at" FROM rows', time="at"
+    )
     with pytest.raises(DataError, match="1 rows have no event time"):
         rows.read(known_at=DAY, window=TimeWindow(DAY, LATER))
 
@@ -123,7 +126,9 @@ def test_an_unknown_engine_and_a_database_that_does_not_answer() -> None:
 
 def test_what_can_be_asked_of_the_engine_is_asked_there(tmp_path: Path) -> None:
     with duckdb.connect(str(tmp_path / "x.db")) as connection:
-        connection.execute("CREATE TABLE rows AS SELECT TIMESTAMP '2013-01-01' + to_hours(i) AS at, i FROM range(5000) t(i)")
+        connection.execute(
+            "CREATE TABLE rows AS SELECT TIMESTAMP '2013-01-01' + to_hours(i) AS \"at\", i FROM range(5000) t(i)"
+        )
     rows = source(tmp_path, "duckdb", time="at", delay=timedelta(hours=1))
     assert rows._fetch(DAY + timedelta(hours=10), None, None).num_rows == 10
     window = TimeWindow(DAY + timedelta(hours=3), DAY + timedelta(hours=5))

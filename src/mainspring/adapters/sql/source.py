@@ -97,9 +97,9 @@ class SqlSource:
 
     def _expression(self, backend: Any) -> Any:
         if self.settings.query is not None:
-            return backend.sql(self.settings.query)
+            return _select(backend, self.settings.query)
         schema, _, table = str(self.settings.table).rpartition(".")
-        there = backend.list_tables(database=schema or None)
+        there = _tables(backend, schema or None)
         if table not in there:
             near = difflib.get_close_matches(table, there, n=1)
             raise DataError(
@@ -108,6 +108,8 @@ class SqlSource:
                 where=f"sources.{self.name}: {self.uri}",
                 valid=", ".join(sorted(there)[:20]) or "the database has no tables",
             )
+        if backend.name == "duckdb":
+            return _select(backend, f"SELECT * FROM {f'{quoted(schema)}.' if schema else ''}{quoted(table)}")
         return backend.table(table, database=schema or None)
 
     def _connect(self) -> Any:
@@ -182,7 +184,26 @@ def _pushed(
     return conditions
 
 
+# Ibis 12 fetches DuckDB's own descriptions by a method that DuckDB 2 no longer has: tables, schemas and rows of DuckDB
+# are fetched here; Ibis still writes the SQL.
+def _select(backend: Any, query: str) -> Any:
+    if backend.name != "duckdb":
+        return backend.sql(query)
+    parse = backend.compiler.type_mapper.from_string
+    columns = backend.con.execute(f"DESCRIBE {query}").fetchall()
+    return backend.sql(query, schema={name: parse(kind) for name, kind, *_ in columns})
+
+
+def _tables(backend: Any, schema: str | None) -> list[str]:
+    if backend.name != "duckdb":
+        return list(backend.list_tables(database=schema))
+    sql = "SELECT table_name FROM information_schema.tables WHERE table_schema = ?"
+    return [name for (name,) in backend.con.execute(sql, [schema or "main"]).fetchall()]
+
+
 def _rows(backend: Any, expression: Any) -> pa.Table:
+    if backend.name == "duckdb":
+        return _plain(backend.con.sql(str(expression.compile())).to_arrow_table())
     if backend.name != "sqlite":
         return _plain(expression.to_pyarrow())
     # SQLite keeps what it was given, whatever the column's type: a column of mixed values comes as text, so that the
