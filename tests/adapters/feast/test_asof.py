@@ -148,7 +148,7 @@ def test_the_join_equals_feasts_own(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings(IBIS)
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows_with_created, rows_without, st.integers(0, 20), questions)
 def test_the_join_equals_feasts_own_in_depth(
     bench: Bench, first: list[Any], second: list[Any], ttl: int, rows: list[tuple[str, int]]
