@@ -7,6 +7,7 @@ ids, `label` (null: not known yet, or never), and `label_known_at`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ EVENT_TIME = "event_timestamp"
 REQUEST_ID = "request_id"
 LABEL = "label"
 LABEL_KNOWN_AT = "label_known_at"
+_UTC = pa.timestamp("us", "UTC")
 SPINE_COLUMNS = (EVENT_TIME, REQUEST_ID, LABEL, LABEL_KNOWN_AT)
 
 
@@ -39,22 +41,23 @@ def questions(
     """
     target = settings.target
     rows = source.read(known_at=known_at, limit=limit)
-    _present(settings, rows)
+    _present(settings, rows, entities)
     columns: dict[str, pa.Array | pa.ChunkedArray] = {}
     time = settings.question_time
+    rows = _with_times(settings, rows)
     known = _known_at(settings, rows, time)
     if time is not None:
-        asked = pc.less_equal(rows.column(time), pa.scalar(known_at, pa.timestamp("us", "UTC")))
+        asked = pc.less_equal(rows.column(time), pa.scalar(known_at, _UTC))
         if window is not None:
             asked = pc.and_(asked, _between(rows.column(time), window))
         rows, known = rows.filter(asked), known.filter(asked)
         columns[EVENT_TIME] = rows.column(time)
     if target.id is not None:
-        _unique(rows.column(target.id), target.id, target.source)
+        _identified(rows.column(target.id), target.id, target.source)
         columns[REQUEST_ID] = rows.column(target.id).cast(pa.string())
     label = rows.column(target.column)
-    late = pc.fill_null(pc.less_equal(known, pa.scalar(known_at, pa.timestamp("us", "UTC"))), False)
-    columns[LABEL] = pc.if_else(late, label, pa.scalar(None, label.type))
+    settled = pc.fill_null(pc.less_equal(known, pa.scalar(known_at, _UTC)), False)
+    columns[LABEL] = pc.if_else(settled, label, pa.scalar(None, label.type))
     columns[LABEL_KNOWN_AT] = known
     for key in entities:
         columns[key] = rows.column(settings.features.entities.get(key, key))
@@ -62,6 +65,40 @@ def questions(
         columns[name] = rows.column(name)
     table = pa.table(columns)
     return table.sort_by([(EVENT_TIME, "ascending")]) if time is not None else table
+
+
+@dataclass(frozen=True, slots=True)
+class LabelCounts:
+    """Of the questions asked: how many have their label, how many still wait for it, how many will never get one."""
+
+    asked: int
+    labelled: int
+    waiting: int
+    never: int
+
+
+def labelled(asked: pa.Table, known_at: datetime) -> tuple[pa.Table, LabelCounts]:
+    """The questions that have their label by `known_at`, and the counts of all.
+
+    A question waits while `label_known_at` lies ahead; without a label and without such an instant, or with one that
+    has passed, it never gets one (a flight that was cancelled).
+    """
+    has = pc.is_valid(asked.column(LABEL))
+    ahead = pc.fill_null(pc.greater(asked.column(LABEL_KNOWN_AT), pa.scalar(known_at, _UTC)), False)
+    waiting = pc.sum(pc.and_(pc.invert(has), ahead)).as_py() or 0
+    rows = asked.filter(has)
+    return rows, LabelCounts(asked.num_rows, rows.num_rows, waiting, asked.num_rows - rows.num_rows - waiting)
+
+
+def first_asked(settings: ProjectSettings, source: Source) -> datetime | None:
+    """The instant of the first question there is; None without questions, or where they have no time."""
+    time = settings.question_time
+    if time is None:
+        return None
+    rows = source.read(known_at=datetime.max)
+    _present(settings, rows, ())
+    first: datetime | None = pc.min(_with_times(settings, rows).column(time)).as_py()
+    return first
 
 
 def request_columns(settings: ProjectSettings, present: Sequence[str]) -> list[str]:
@@ -73,7 +110,7 @@ def request_columns(settings: ProjectSettings, present: Sequence[str]) -> list[s
     return [name for name in present if name not in roles]
 
 
-def _present(settings: ProjectSettings, rows: pa.Table) -> None:
+def _present(settings: ProjectSettings, rows: pa.Table, entities: Sequence[str]) -> None:
     target = settings.target
     needed = {
         "target.column": target.column,
@@ -81,7 +118,7 @@ def _present(settings: ProjectSettings, rows: pa.Table) -> None:
         "target.time": target.time,
         "target.available_at": target.available_at,
         **{f"features.request: {name}": name for name in settings.features.request or ()},
-        **{f"features.entities.{key}": name for key, name in settings.features.entities.items()},
+        **{f"features.entities.{key}": settings.features.entities.get(key, key) for key in entities},
     }
     missing = [f"{key} ({name})" for key, name in needed.items() if name is not None and name not in rows.column_names]
     if missing:
@@ -96,32 +133,60 @@ def _present(settings: ProjectSettings, rows: pa.Table) -> None:
         )
 
 
+def _with_times(settings: ProjectSettings, rows: pa.Table) -> pa.Table:
+    """The rows with the question's and the label's times as instants."""
+    target = settings.target
+    for key, name in (("time", settings.question_time), ("available_at", target.available_at)):
+        if name is None:
+            continue
+        kind = rows.schema.field(name).type
+        where = f"sources.{target.source}: {name}"
+        if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+            raise DataError(
+                f"`{name}` is not a time, it is {kind}",
+                where=where,
+                valid="timestamps, or text in ISO 8601",
+                next_step=f"write `columns: {{{name}: time}}` at sources.{target.source} in mainspring.yaml",
+            )
+        missing = rows.column(name).null_count
+        if missing and key == "time":
+            # Without its instant a question has no place in history, and no features.
+            raise DataError(f"{missing:,} questions have no time", where=where, next_step="remove or mend these rows")
+        rows = rows.set_column(rows.column_names.index(name), name, rows.column(name).cast(_UTC))
+    return rows
+
+
 def _known_at(settings: ProjectSettings, rows: pa.Table, time: str | None) -> pa.ChunkedArray:
     target = settings.target
     if target.available_at is not None:
-        return rows.column(target.available_at).cast(pa.timestamp("us", "UTC"))
+        return rows.column(target.available_at)
     if time is None:
-        epoch = pa.scalar(datetime(1970, 1, 1), pa.timestamp("us", "UTC"))
+        epoch = pa.scalar(datetime(1970, 1, 1), _UTC)
         return pa.chunked_array([pa.repeat(epoch, rows.num_rows)])
     delay = pa.scalar(int(target.delay.total_seconds() * 1e6), pa.duration("us"))
     return pc.add(rows.column(time), delay)
 
 
 def _between(column: pa.ChunkedArray, window: TimeWindow) -> pa.ChunkedArray:
-    kind = pa.timestamp("us", "UTC")
+    kind = _UTC
     return pc.and_(
         pc.greater_equal(column, pa.scalar(window.start, kind)), pc.less(column, pa.scalar(window.end, kind))
     )
 
 
-def _unique(ids: pa.ChunkedArray, column: str, source: str) -> None:
+def _identified(ids: pa.ChunkedArray, column: str, source: str) -> None:
+    where = f"sources.{source}: {column}"
+    if ids.null_count:
+        raise DataError(
+            f"{ids.null_count:,} questions have no id", where=where, next_step="remove these rows, or `target.id`"
+        )
     counts = pc.value_counts(ids.combine_chunks())
     doubled = counts.filter(pc.greater(counts.field("counts"), 1))
     if len(doubled):
         examples = ", ".join(str(one["values"]) for one in doubled.slice(0, 5).to_pylist())
         raise DataError(
             f"{len(doubled):,} ids are there more than once ({examples})",
-            where=f"sources.{source}: {column}",
+            where=where,
             valid="one row for each id: predictions meet their labels by it",
             next_step="remove the doubles, or name another column in `target.id`",
         )

@@ -19,8 +19,8 @@ LATER = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = datetime(2013, 1, 1, tzinfo=UTC)
 ROWS = [
     ("b", "2013-01-02 00:00:00", 2, 2.5),
-    ("a", "2013-01-01 00:00:00", 1, None),
-    ("c", "2013-01-03 00:00:00", None, 0.5),
+    ("c", "2013-01-01 00:00:00", 1, None),
+    ("a", "2013-01-03 00:00:00", None, 0.5),
 ]
 
 
@@ -45,7 +45,7 @@ def source(folder: Path, engine: str, **declared: Any) -> SqlSource:
 def test_rows_come_typed_and_in_order_of_their_time(tmp_path: Path, engine: str) -> None:
     rows = source(tmp_path, engine, time="at", columns={"n": "int", "x": "float"}).read(known_at=LATER)
     assert rows.schema.types == [pa.string(), pa.timestamp("us", "UTC"), pa.int64(), pa.float64()]
-    assert rows.column("id").to_pylist() == ["a", "b", "c"]
+    assert rows.column("id").to_pylist() == ["c", "b", "a"]
     assert rows.column("at")[0].as_py() == DAY
     assert rows.column("n").to_pylist() == [1, 2, None]
 
@@ -58,11 +58,11 @@ def test_the_digest_is_that_of_the_rows_whatever_order_the_table_has(tmp_path: P
 
 def test_what_is_not_known_yet_or_out_of_the_window_is_not_there(tmp_path: Path, engine: str) -> None:
     rows = source(tmp_path, engine, time="at", delay=timedelta(hours=1))
-    assert rows.read(known_at=DAY + timedelta(hours=1)).column("id").to_pylist() == ["a"]
+    assert rows.read(known_at=DAY + timedelta(hours=1)).column("id").to_pylist() == ["c"]
     assert rows.read(known_at=DAY + timedelta(minutes=59)).num_rows == 0
     window = TimeWindow(DAY + timedelta(days=1), DAY + timedelta(days=2))
     assert rows.read(known_at=LATER, window=window).column("id").to_pylist() == ["b"]
-    assert rows.read(known_at=LATER, limit=2).column("id").to_pylist() == ["a", "b"]
+    assert rows.read(known_at=LATER, limit=2).column("id").to_pylist() == ["c", "b"]
 
 
 def test_a_query_is_a_table(tmp_path: Path, engine: str) -> None:
@@ -79,7 +79,7 @@ def test_a_missing_event_time_is_refused_and_not_filtered_away(tmp_path: Path, e
 
 
 def test_a_wrong_type_a_missing_column_and_a_missing_table(tmp_path: Path, engine: str) -> None:
-    with pytest.raises(DataError, match=r"`id`: 3 of its values are not an int \(row 1: 'a'"):
+    with pytest.raises(DataError, match=r"`id`: 3 of its values are not an int \(row 1: 'c'"):
         source(tmp_path, engine, time="at", columns={"id": "int"}).read(known_at=LATER)
     with pytest.raises(DataError, match=r"no column `idd` \(did you mean `id`\?\)"):
         source(tmp_path, engine, columns={"idd": "int"}).read(known_at=LATER)

@@ -184,14 +184,21 @@ def _pushed(
     return conditions
 
 
-# Ibis 12 fetches DuckDB's own descriptions by a method that DuckDB 2 no longer has: tables, schemas and rows of DuckDB
-# are fetched here; Ibis still writes the SQL.
+# Ibis 12 fetches DuckDB's descriptions by a method that DuckDB 2 no longer has, and describes a PostgreSQL query by a
+# temporary view that it cannot drop. So the engine itself describes its tables and queries here, without writing
+# anything; Ibis writes the SQL.
 def _select(backend: Any, query: str) -> Any:
-    if backend.name != "duckdb":
+    query = query.strip().rstrip(";")
+    if backend.name == "duckdb":
+        columns = [row[:2] for row in backend.con.execute(f"DESCRIBE {query}").fetchall()]
+    elif backend.name == "postgres":
+        with backend.con.transaction(), backend.con.cursor() as cursor:
+            described = cursor.execute(f"SELECT * FROM ({query}) AS described LIMIT 0").description
+            columns = [(one.name, one.type_display) for one in described]
+    else:
         return backend.sql(query)
     parse = backend.compiler.type_mapper.from_string
-    columns = backend.con.execute(f"DESCRIBE {query}").fetchall()
-    return backend.sql(query, schema={name: parse(kind) for name, kind, *_ in columns})
+    return backend.sql(query, schema={name: parse(kind) for name, kind in columns})
 
 
 def _tables(backend: Any, schema: str | None) -> list[str]:
@@ -202,10 +209,13 @@ def _tables(backend: Any, schema: str | None) -> list[str]:
 
 
 def _rows(backend: Any, expression: Any) -> pa.Table:
-    if backend.name == "duckdb":
-        return _plain(backend.con.sql(str(expression.compile())).to_arrow_table())
     if backend.name != "sqlite":
-        return _plain(expression.to_pyarrow())
+        odd = [name for name, kind in expression.schema().items() if _is_odd(kind)]
+        expression = expression.mutate(**{name: expression[name].cast("string") for name in odd}) if odd else expression
+    if backend.name == "duckdb":
+        return backend.con.sql(str(expression.compile())).to_arrow_table()
+    if backend.name != "sqlite":
+        return expression.to_pyarrow()
     # SQLite keeps what it was given, whatever the column's type: a column of mixed values comes as text, so that the
     # declaration is checked value by value.
     cursor = backend.raw_sql(expression.compile())
@@ -221,12 +231,9 @@ def _column(values: Sequence[Any]) -> pa.Array:
         return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
-def _plain(rows: pa.Table) -> pa.Table:
-    """Without extension types, which DuckDB reads under other names."""
-    for place, field in enumerate(rows.schema):
-        if isinstance(field.type, pa.BaseExtensionType):
-            rows = rows.set_column(place, field.name, rows.column(place).cast(pa.string()))
-    return rows
+def _is_odd(kind: Any) -> bool:
+    """A type that Arrow has no plain form of; its text is taken."""
+    return bool(kind.is_uuid() or kind.is_json() or kind.is_inet() or kind.is_macaddr() or kind.is_unknown())
 
 
 def _masked(text: str) -> str:
