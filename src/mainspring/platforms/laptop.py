@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 
 import pyarrow as pa
 
 from mainspring.adapters.feast.store import FeastFeatureStore
-from mainspring.domain.errors import ConfigError
+from mainspring.adapters.sql.source import SqlSource
 from mainspring.domain.time import TimeWindow
-from mainspring.features.questions import questions
+from mainspring.features.questions import first_asked, labelled, questions
+from mainspring.features.schedule import first_tick, run_transforms
 from mainspring.features.transforms import TransformSession, load_module
 from mainspring.settings.load import LoadedProject
-from mainspring.sources.files import FileSource
+from mainspring.sources.open import open_sources
 
 
 class LaptopFeatures:
-    """Keeps a project's views current: transforms by tick, offline rows, online store; and reads training sets.
-
-    A view's newest computed tick is remembered after its rows were written, so that a process killed in between
-    computes them again; rows that are there already are not doubled.
-    """
+    """Keeps a project's views current: transforms by tick, offline rows, online store; and reads training sets."""
 
     def __init__(self, loaded: LoadedProject) -> None:
         self._settings = loaded.settings
         self._paths = loaded.paths
-        self.sources = open_sources(loaded)
+        self.sources = open_sources(loaded.settings.sources, loaded.paths.root, sql=SqlSource)
         self.store = _store(loaded)
         self._session = TransformSession(loaded.settings, loaded.paths.root, self.sources)
 
@@ -37,19 +31,10 @@ class LaptopFeatures:
         if self.store is None:
             return 0
         self.store.views()
-        written = 0
-        marks = self._marks()
-        for view in self._session.views:
-            after = datetime.fromisoformat(marks[view]) if view in marks else None
-            ticks = self._session.due(view, after, until, start=self._start())
-            if not ticks:
-                continue
-            written += self.store.append(view, self._session.compute(view, ticks))
-            marks[view] = ticks[-1].isoformat()
-        if written:
-            _write_json(self._paths.features / "computed.json", marks)
+        remembered = self._paths.features / "transforms.json"
+        written = run_transforms(self._session, self.store, remembered, until, start=self._start)
         self.store.materialize(until)
-        return written
+        return sum(written.values())
 
     def questions(self, known_at: datetime, window: TimeWindow | None = None) -> pa.Table:
         """Questions asked by `known_at`, with the labels known by then."""
@@ -59,59 +44,22 @@ class LaptopFeatures:
 
     def training_set(self, known_at: datetime) -> pa.Table:
         """Labelled questions with their features as they were known when each was asked."""
-        import pyarrow.compute as pc
-
-        spine = self.questions(known_at)
-        spine = spine.filter(pc.is_valid(spine.column("label")))
+        rows, _ = labelled(self.questions(known_at), known_at)
         if self.store is None:
-            return spine
+            return rows
         self.advance(known_at)
-        return self.store.historical(spine)
+        return self.store.historical(rows)
 
-    def _start(self) -> datetime:
-        earliest = None
-        time = self._settings.question_time
-        if time is not None:
-            rows = self.sources[self._settings.target.source].read(known_at=datetime.max)
-            earliest = min(rows.column(time).to_pylist(), default=None)
-        if earliest is None:
-            raise ConfigError(
-                "transforms need questions with a time", where="mainspring.yaml: target.time", valid="a time column"
-            )
-        # One schedule before the first question, so that the first question finds a row.
-        longest = max(one.every for one in self._settings.features.transforms.values())
-        start: datetime = earliest - max(longest, timedelta(days=1))
-        return start
-
-    def _marks(self) -> dict[str, str]:
-        file = self._paths.features / "computed.json"
-        return dict(json.loads(file.read_text())) if file.exists() else {}
-
-
-def open_sources(loaded: LoadedProject) -> dict[str, FileSource]:
-    """The project's sources by name."""
-    found = {}
-    for name, settings in loaded.settings.sources.items():
-        if settings.path is None:
-            raise ConfigError(
-                f"source {name!r} is a SQL table, which this version does not read yet",
-                where=f"mainspring.yaml: sources.{name}.url",
-                valid="`path` with a Parquet or CSV file",
-            )
-        found[name] = FileSource(name, settings, loaded.paths.root)
-    return found
+    def _start(self) -> datetime | None:
+        first = first_asked(self._settings, self.sources[self._settings.target.source])
+        return None if first is None else first_tick(self._settings, self._session, first)
 
 
 def _store(loaded: LoadedProject) -> FeastFeatureStore | None:
-    definitions = loaded.paths.root / "features.py"
-    if not definitions.is_file():
+    definitions, settings = loaded.paths.root / "features.py", loaded.settings
+    repo = settings.features.repo
+    if repo is None and not definitions.is_file():
         return None
-    module = load_module(definitions, "mainspring_project_features")
-    settings = loaded.settings
-    return FeastFeatureStore(settings.name, loaded.paths.features, vars(module), settings.features.service)
-
-
-def _write_json(path: Path, value: Mapping[str, str]) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(value))
-    part.replace(path)
+    objects = {} if repo is not None else vars(load_module(definitions, "mainspring_project_features"))
+    folder = None if repo is None else loaded.paths.root / repo
+    return FeastFeatureStore(settings.name, loaded.paths.features, objects, settings.features.service, repo=folder)
