@@ -9,7 +9,6 @@ from typing import Literal
 Arm = Literal["stable", "candidate"]
 Role = Literal["primary", "shadow"]
 RolloutPhase = Literal["idle", "deploying", "canary", "promoting", "rolling_back", "retiring"]
-TERMINAL_PHASE: RolloutPhase = "idle"
 
 
 @dataclass(frozen=True, slots=True)

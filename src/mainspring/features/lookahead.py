@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from mainspring.domain.errors import DataError
 from mainspring.domain.time import utc
-from mainspring.features.transforms import EVENT_TIME, TransformSession
+from mainspring.features.questions import EVENT_TIME
+from mainspring.features.transforms import TransformSession
 
 _RELATIVE = 1e-9
 """Sums are taken in another order over another number of rows."""

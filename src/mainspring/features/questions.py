@@ -23,7 +23,6 @@ REQUEST_ID = "request_id"
 LABEL = "label"
 LABEL_KNOWN_AT = "label_known_at"
 _UTC = pa.timestamp("us", "UTC")
-SPINE_COLUMNS = (EVENT_TIME, REQUEST_ID, LABEL, LABEL_KNOWN_AT)
 
 
 def questions(

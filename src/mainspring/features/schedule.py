@@ -7,6 +7,7 @@ the project's transforms or sources are declared anew, its rows are computed ane
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from datetime import datetime
@@ -51,6 +52,7 @@ def run_transforms(
     state = json.loads(remembered.read_text()) if remembered.exists() else {}
     written = dict.fromkeys(session.views, 0)
     loaded = False
+    start = functools.cache(start)  # it may read a whole source, and is the same for every view
     for view in session.views:
         definition = session.definition(view)
         before = state.get(view)

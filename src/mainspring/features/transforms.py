@@ -20,9 +20,8 @@ import pyarrow as pa
 
 from mainspring.domain.errors import ConfigError, DataError, MainspringError
 from mainspring.domain.time import floor_to, utc
+from mainspring.features.questions import EVENT_TIME
 from mainspring.settings.project import ProjectSettings
-
-EVENT_TIME = "event_timestamp"
 
 
 class LoadableSource(Protocol):

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Protocol
 
 from mainspring.domain.drift_report import DriftReport
-from mainspring.domain.prediction import Prediction
 from mainspring.ports import (
     Clock,
     LabelSource,
@@ -64,10 +63,6 @@ class ChallengerJob(Protocol):
     def scores(self, challenger: str, champion: str, known_at: datetime) -> Sequence[BlockScore]:
         """Scores on every whole block after both were trained, oldest first."""
         ...
-
-
-FailureReader = Callable[[], Sequence[Prediction]]
-"""Failures that callers saw, from the proxy's access log: read once, in order."""
 
 
 @dataclass(frozen=True)

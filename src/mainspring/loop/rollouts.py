@@ -14,12 +14,11 @@ from mainspring.loop.platform import Platform
 from mainspring.loop.state import ROLLOUT, dump, rollout_of
 from mainspring.rollout.rules import judge
 
-_ROUTED: tuple[RolloutPhase, ...] = ("canary", "promoting", "rolling_back", "retiring", "idle")
-
 
 def turn(platform: Platform) -> Outcome:
     """Take the current rollout at most one step further."""
-    return PHASES[rollout_of(platform.ledger).phase](platform, rollout_of(platform.ledger))
+    rollout = rollout_of(platform.ledger)
+    return PHASES[rollout.phase](platform, rollout)
 
 
 def start_build(platform: Platform, version: str, build: str, reason: str) -> Outcome:
@@ -136,37 +135,33 @@ def _roll_back(platform: Platform, rollout: Rollout, why: str, numbers: dict[str
 
 
 def _promoting(platform: Platform, rollout: Rollout) -> Outcome:
-    # The candidate's own build is what was tried: it becomes stable as it is, so a restart must start that build.
     platform.registry.set_alias("champion", rollout.candidate)
     platform.registry.set_alias("challenger", "")
-    done = replace(
+    return _retire(platform, rollout, rollout.candidate)
+
+
+def _rolling_back(platform: Platform, rollout: Rollout) -> Outcome:
+    if not rollout.candidate_build:
+        platform.registry.set_alias("challenger", "")
+        platform.registry.annotate(rollout.candidate, {"mainspring.rolled_back": rollout.reason})
+    return _retire(platform, rollout, rollout.stable)
+
+
+def _retire(platform: Platform, rollout: Rollout, stable: str) -> Outcome:
+    """Give `stable` all traffic; what else runs is stopped in the next phase."""
+    step = replace(
         rollout,
-        stable=rollout.candidate,
+        stable=stable,
         candidate="",
         candidate_build="",
         weight_percent=0,
         phase="retiring",
         phase_since=platform.clock.now(),
     )
-    waiting = _keep(platform, done)
+    waiting = _keep(platform, step)
     if waiting is not STILL:
         return waiting
-    platform.ledger.put_state({ROLLOUT: dump(done)})
-    return MOVED
-
-
-def _rolling_back(platform: Platform, rollout: Rollout) -> Outcome:
-    rested = replace(
-        rollout, candidate="", candidate_build="", phase="retiring", phase_since=platform.clock.now(), weight_percent=0
-    )
-    if not rollout.candidate_build:
-        platform.registry.set_alias("challenger", "")
-        platform.registry.annotate(rollout.candidate, {"mainspring.rolled_back": rollout.reason})
-    if rollout.stable:
-        waiting = _keep(platform, rested)
-        if waiting is not STILL:
-            return waiting
-    platform.ledger.put_state({ROLLOUT: dump(rested)})
+    platform.ledger.put_state({ROLLOUT: dump(step)})
     return MOVED
 
 

@@ -14,11 +14,6 @@ T = TypeVar("T")
 
 ROLLOUT = "rollout"
 RUN = "run"
-DRIFT_AT = "drift_at"
-LOG_AT = "log_at"
-REGRET = "regret"
-RETRAIN = "retrain"
-REQUESTED = "requested"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +24,6 @@ class RunRequest:
     trigger: str
     reason: str
     known_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class RetrainHistory:
-    """Retrainings so far (the first training is not one), by when they were asked for."""
-
-    asked_at: tuple[datetime, ...] = ()
 
 
 def read(ledger: Ledger, key: str, kind: type[T]) -> T | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from mainspring.domain.dataset import Dataset
 from mainspring.domain.errors import ConfigError
 from mainspring.domain.time import utc
+from mainspring.features.questions import EVENT_TIME
 from mainspring.platforms.laptop import LaptopFeatures
 from mainspring.settings.load import LoadedProject
 from mainspring.sources.digest import describe
@@ -30,7 +31,7 @@ def write_training_set(loaded: LoadedProject, as_of: str, out: Path) -> Dataset:
 
         pyarrow.csv.write_csv(table, part)
     part.replace(out)
-    time = "event_timestamp" if "event_timestamp" in table.column_names else None
+    time = EVENT_TIME if EVENT_TIME in table.column_names else None
     return describe(table, str(out), time=time)
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mainspring.sources.check import quoted
+
 AVAILABLE_AT_TAG = "mainspring.available_at"
 DELAY_TAG = "mainspring.delay_seconds"
 
@@ -59,11 +61,6 @@ def point_in_time(db: Any, entities: pa.Table, timestamp: str, views: Sequence[V
             else entities.append_column(name, joined.column(name))
         )
     return entities
-
-
-def quoted(name: str) -> str:
-    """A column's name as SQL."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _join_sql(views: Sequence[ViewRows]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,8 +25,10 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from feast.saved_dataset import SavedDatasetStorage
 
-from mainspring.adapters.feast.asof_join import AVAILABLE_AT_TAG, DELAY_TAG, ViewRows, point_in_time, quoted
+from mainspring.adapters.feast.asof_join import AVAILABLE_AT_TAG, DELAY_TAG, ViewRows, point_in_time
 from mainspring.domain.errors import DataError, NotFound
+from mainspring.sources.check import quoted
+from mainspring.sources.files import connect, literal
 
 _DUMMY_ENTITY = "__dummy_id"
 
@@ -278,24 +280,14 @@ def _columns(keys: list[str], features: list[str], timestamp: str, created: str 
 def _between(timestamp: str, start: datetime | None, end: datetime | None) -> str:
     conditions = ["TRUE"]
     if start is not None:
-        conditions.append(f"CAST({quoted(timestamp)} AS TIMESTAMP) >= {_literal(start)}")
+        conditions.append(f"CAST({quoted(timestamp)} AS TIMESTAMP) >= {literal(start)}")
     if end is not None:
-        conditions.append(f"CAST({quoted(timestamp)} AS TIMESTAMP) <= {_literal(end)}")
+        conditions.append(f"CAST({quoted(timestamp)} AS TIMESTAMP) <= {literal(end)}")
     return " AND ".join(conditions)
 
 
-def _literal(at: datetime) -> str:
-    # Feast hands over naive datetimes that are UTC.
-    naive = at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at
-    return f"TIMESTAMP '{naive.isoformat(sep=' ')}'"
-
-
 def _connect(config: RepoConfig) -> Any:
-    import duckdb
-
-    db = duckdb.connect()
-    db.execute("SET TimeZone = 'UTC'")
-    db.execute("SET preserve_insertion_order = true")
+    db = connect()
     if config.offline_store.threads:
         db.execute(f"SET threads = {config.offline_store.threads}")
     return db

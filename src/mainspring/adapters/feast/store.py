@@ -20,9 +20,9 @@ from mainspring.adapters.feast.online import Timing, appended, bring_up, describ
 from mainspring.adapters.feast.rows import locked, put_rows, remove_rows
 from mainspring.domain.errors import ConfigError, DataError, NotFound
 from mainspring.domain.time import utc
+from mainspring.features.questions import EVENT_TIME
 from mainspring.ports import FeatureViewInfo
 
-EVENT_TIME = "event_timestamp"
 ONLINE_FILE = "online.db"
 _ROW = "mainspring_row"
 _TYPES = {"Int32": "int", "Int64": "int", "Float32": "float", "Float64": "float", "Bool": "bool", "String": "str"}
