@@ -60,7 +60,10 @@ def doctor(as_json: AsJson = False) -> None:
     else:
         print_table(
             ["", "part", "found", "how to get it"],
-            [["ok" if one.fine else "MISSING", one.part, one.found, one.remedy] for one in findings],
+            [
+                ["ok" if one.fine else "optional" if one.optional else "MISSING", one.part, one.found, one.remedy]
+                for one in findings
+            ],
         )
     if not all(one.fine or one.optional for one in findings):
         raise typer.Exit(1)

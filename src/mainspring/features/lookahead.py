@@ -24,7 +24,7 @@ def assert_no_lookahead(session: TransformSession, view: str, ticks: Sequence[da
     """Compute `ticks` at once, and some of them again from nothing but what was known then; both must agree.
 
     A `DataError` names the view, the tick and the first value that differs. Slow (each sampled tick gets the sources
-    anew): for `mainspring check` and for tests.
+    anew): for a check of the project and for tests.
     """
     together = session.compute(view, ticks)
     for tick in _chosen(ticks, sample):
@@ -65,7 +65,7 @@ def _same(view: str, tick: datetime, together: pa.Table, alone: pa.Table) -> Non
         f"and {pair[1]!r} when they are not",
         where=f"transforms.py: {view}",
         valid="only rows with `_available_at <= tick`, and nothing that changes by itself (now(), random())",
-        next_step="correct the function, then mainspring check",
+        next_step="correct the function, then mainspring data --out training.parquet",
     )
 
 

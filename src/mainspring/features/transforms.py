@@ -91,7 +91,9 @@ class TransformSession:
             raise
         except Exception as error:
             raise DataError(
-                f"transform {view!r} failed: {error}", where=f"transforms.py: {view}", next_step="mainspring check"
+                f"transform {view!r} failed: {error}",
+                where=f"transforms.py: {view}",
+                next_step="correct the function, then mainspring data --out training.parquet",
             ) from error
         finally:
             db.unregister("ticks")

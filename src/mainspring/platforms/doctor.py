@@ -43,7 +43,8 @@ def examine() -> list[Finding]:
 
 def _python() -> Finding:
     found = ".".join(str(part) for part in sys.version_info[:3])
-    return Finding("python 3.11", found, sys.version_info[:2] == (3, 11), remedy="install Python 3.11, then make setup")
+    fine = sys.version_info[:2] == (3, 11)
+    return Finding("python 3.11", found, fine, remedy="" if fine else "install Python 3.11, then make setup")
 
 
 def _packages() -> list[Finding]:
@@ -82,7 +83,9 @@ def _ports() -> list[Finding]:
 
 def _disk() -> Finding:
     free_gib = shutil.disk_usage(os.getcwd()).free / 2**30
-    return Finding("2 GiB of disk here", f"{free_gib:.0f} GiB free", free_gib > 2, remedy="free some disk")
+    return Finding(
+        "2 GiB of disk here", f"{free_gib:.0f} GiB free", free_gib > 2, remedy="" if free_gib > 2 else "free some disk"
+    )
 
 
 def _tools() -> list[Finding]:

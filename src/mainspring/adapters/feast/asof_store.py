@@ -247,11 +247,19 @@ def _scan(config: RepoConfig, source: DataSource) -> str:
     if path.is_dir():
         files = f"{path}/**/*.parquet"
         if next(path.rglob("*.parquet"), None) is None:
-            raise NotFound("a feature view has no rows yet", where=str(path), next_step="mainspring check")
+            raise NotFound(
+                "a feature view has no rows yet",
+                where=str(path),
+                next_step="mainspring data --out training.parquet, which computes them",
+            )
     elif path.is_file():
         files = str(path)
     else:
-        raise NotFound("a feature view has no rows yet", where=str(path), next_step="mainspring check")
+        raise NotFound(
+            "a feature view has no rows yet",
+            where=str(path),
+            next_step="mainspring data --out training.parquet, which computes them",
+        )
     text = files.replace("'", "''")
     scan = f"SELECT * FROM read_parquet('{text}', union_by_name = true, hive_partitioning = false)"
     if not source.field_mapping:

@@ -115,7 +115,7 @@ class SqliteLedger:
                     raise ConflictError(
                         f"another loop took over (epoch {row[0]}, this one has {self._epoch})",
                         where=str(self._path),
-                        next_step="mainspring status",
+                        next_step="mainspring ledger",
                     )
             yield connection
         except BaseException:
