@@ -1,0 +1,173 @@
+"""Calling a project's `train`, and what comes of it.
+
+`data` has what an estimator needs; `params` are the project's, with a seed. What is returned has to be something that
+can be carried without pickle, and is refused by name otherwise.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from mainspring.domain.errors import TrainingError
+from mainspring.domain.model_version import Signature
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+TRAINING_FILE = "training.py"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows for early stopping: `X` and `y` as in `TrainingData`; no rows when the project sets no share aside."""
+
+    X: pd.DataFrame
+    y: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What `train(data, params)` gets.
+
+    `X` [rows, features] in column order: numbers as float64 with NaN, text as strings with "" for missing. `y` [rows] is
+    0/1, class positions, or values. `weights` [rows] are all 1 unless the project says otherwise.
+    """
+
+    X: pd.DataFrame
+    y: NDArray[Any]
+    weights: NDArray[Any]
+    validation: Part
+    columns: list[str]
+    categoricals: list[str]
+    numerics: list[str]
+    dtypes: dict[str, str] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+
+
+def training_data(X: pd.DataFrame, y: Any, signature: Signature, validation: Part) -> TrainingData:
+    """`X`, `y` and the signature as `train` gets them."""
+    import numpy as np
+
+    text = [one.name for one in signature.features if one.type in ("str", "category")]
+    return TrainingData(
+        X=X,
+        y=y,
+        weights=np.ones(len(y)),
+        validation=validation,
+        columns=[one.name for one in signature.features],
+        categoricals=text,
+        numerics=[one.name for one in signature.features if one.name not in text],
+        dtypes={one.name: one.type for one in signature.features},
+        classes=signature.classes,
+    )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A project's `training.py`: `train`, and where it has them `evaluate`, `save`, `load` and `predict`."""
+
+    path: Path
+    module: ModuleType
+
+    def __post_init__(self) -> None:
+        if not callable(getattr(self.module, "train", None)):
+            raise TrainingError(
+                "there is no function `train`",
+                where=str(self.path),
+                valid="def train(data, params): ... returning a fitted estimator",
+            )
+        own = {name for name in ("save", "load", "predict") if callable(getattr(self.module, name, None))}
+        if own and own != {"save", "load", "predict"}:
+            raise TrainingError(
+                f"`{'`, `'.join(sorted(own))}` without `{'`, `'.join(sorted({'save', 'load', 'predict'} - own))}`",
+                where=str(self.path),
+                valid="all three of save(model, folder), load(folder) and predict(model, X), or none",
+            )
+
+    @property
+    def carries_itself(self) -> bool:
+        """Whether the project saves, loads and predicts by itself."""
+        return callable(getattr(self.module, "save", None))
+
+    def function(self, name: str) -> Callable[..., Any] | None:
+        """A function of the module, None when it has none of that name."""
+        found = getattr(self.module, name, None)
+        return found if callable(found) else None
+
+
+def load_recipe(root: Path) -> Recipe:
+    """Import `training.py`; a `TrainingError` says where it fails."""
+    path = root / TRAINING_FILE
+    if not path.is_file():
+        raise TrainingError(
+            f"the project has no {TRAINING_FILE}", where=str(path), valid="a file with def train(data, params)"
+        )
+    spec = importlib.util.spec_from_file_location("mainspring_project_training", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise TrainingError(f"{TRAINING_FILE} cannot be imported: {error!r}", where=_line(error, path)) from error
+    return Recipe(path, module)
+
+
+def fit(recipe: Recipe, data: TrainingData, params: Mapping[str, Any], *, seed: int) -> Any:
+    """Call `train`; its own exception becomes a `TrainingError` that names the line."""
+    import numpy as np
+
+    np.random.seed(seed)  # for projects that use the global generator
+    try:
+        model = recipe.module.train(data, {"seed": seed, **params})
+    except Exception as error:
+        raise TrainingError(
+            f"train failed: {type(error).__name__}: {error}",
+            where=_line(error, recipe.path),
+            next_step="mainspring train, which runs in this process so that a debugger works",
+        ) from error
+    if model is None:
+        raise TrainingError("train returned nothing", where=str(recipe.path), valid="a fitted estimator")
+    return model
+
+
+def answers(model: Any, X: pd.DataFrame, signature: Signature, recipe: Recipe) -> Any:
+    """The trained model's own answers: [rows] or, of several classes, [rows, classes]."""
+    import numpy as np
+
+    own = recipe.function("predict") if recipe.carries_itself else None
+    if own is not None:
+        numbers = own(model, X)
+    elif signature.task == "regression":
+        numbers = model.predict(X)
+    elif not callable(getattr(model, "predict_proba", None)):
+        raise TrainingError(
+            f"a {type(model).__name__} gives no probabilities",
+            where=str(recipe.path),
+            valid="a classifier with predict_proba, or the project's own save, load and predict",
+        )
+    else:
+        numbers = model.predict_proba(X)
+    found = np.asarray(numbers, np.float64)
+    return found[:, -1] if signature.task == "binary" and found.ndim == 2 else found
+
+
+def _line(error: BaseException, path: Path) -> str:
+    trace, line = error.__traceback__, 0
+    while trace is not None:
+        if Path(trace.tb_frame.f_code.co_filename) == path:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    if isinstance(error, SyntaxError) and error.lineno:
+        line = error.lineno
+    return f"{path}:{line}" if line else str(path)
