@@ -1,0 +1,1 @@
+"""Great Expectations: the project's expectations over a table."""
