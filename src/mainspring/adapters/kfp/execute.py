@@ -1,0 +1,68 @@
+"""`python -m mainspring.adapters.kfp.execute RUN_FOLDER`: one pipeline run, in a process of its own.
+
+Reads `request.json`, runs the pipeline in a local session and writes `result.json`. While it lives it holds a lock on
+`run.lock`: who gets the lock and finds no result knows that the run was interrupted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+
+LOCK, REQUEST, RESULT, OUTPUT = "run.lock", "request.json", "result.json", "output.log"
+
+
+def main(folder: Path) -> int:
+    """Run the request; 0 when the pipeline succeeded. A second process on the same run ends at once."""
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return 0
+    if (folder / RESULT).exists():
+        return 0
+    request = json.loads((folder / REQUEST).read_bytes())
+    reason = ""
+    try:
+        _run(request)
+    except Exception as error:  # kfp raises a RuntimeError for every kind of failure; the step's record has the reason
+        reason = str(error) or type(error).__name__
+    _write(folder / RESULT, {"succeeded": not reason, "reason": reason, "ended_at": datetime.now(UTC).isoformat()})
+    return 1 if reason else 0
+
+
+def _run(request: dict[str, object]) -> None:
+    warnings.simplefilter("ignore")
+    from kfp import local
+
+    from mainspring.adapters.kfp.pipeline import build
+
+    local.init(
+        local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(request["artifacts"]),
+        raise_on_error=True,
+        enable_caching=True,
+        cache_root=str(request["cache"]),
+    )
+    pipeline = build(request["cache_keys"])  # type: ignore[arg-type]
+    pipeline(
+        project=request["project"],
+        run_id=request["run_id"],
+        entry=request["entry"],
+        parameters=json.dumps(request["parameters"]),
+    )
+
+
+def _write(path: Path, value: object) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=2), encoding="utf-8")
+    part.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,166 @@
+"""`KfpLocalRunner`: pipeline runs on this machine, each in a process of its own that outlives its caller."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mainspring.adapters.kfp.execute import LOCK, OUTPUT, REQUEST, RESULT
+from mainspring.domain.codec import from_json
+from mainspring.domain.errors import NotFound
+from mainspring.domain.run import STEPS, Run, Step
+from mainspring.settings.paths import ProjectPaths
+
+PlanKeys = Callable[[Mapping[str, str]], Mapping[str, str]]
+"""The cache key of each task, from the run's parameters; empty: nothing is cached."""
+
+
+class KfpLocalRunner:
+    """`PipelineRunner` on `kfp.local`. A run is a folder: `request.json`, a record for each step, `result.json`."""
+
+    def __init__(self, paths: ProjectPaths, entry: str, plan: PlanKeys) -> None:
+        self._paths = paths
+        self._entry = entry
+        self._plan = plan
+
+    def start(self, run_id: str, trigger: str, parameters: Mapping[str, str]) -> None:
+        """Start the run, or go on with one that was interrupted; a run that lives or has ended stays as it is."""
+        folder = self._paths.runs / run_id
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / RESULT).exists() or _alive(folder):
+            return
+        if not (folder / REQUEST).exists():
+            state = self._paths.state.resolve()
+            request = {
+                "run_id": run_id,
+                "trigger": trigger,
+                "project": str(self._paths.root.resolve()),
+                "entry": self._entry,
+                "parameters": dict(parameters),
+                "artifacts": str(state / "artifacts"),
+                "cache": str(self._paths.steps.resolve()),
+                "cache_keys": dict(self._plan(parameters)),
+                "started_at": datetime.now(UTC).isoformat(),
+            }
+            part = folder / "request.part"
+            part.write_text(json.dumps(request, indent=2), encoding="utf-8")
+            part.replace(folder / REQUEST)
+        with (folder / OUTPUT).open("ab") as output:
+            subprocess.Popen(
+                [sys.executable, "-m", "mainspring.adapters.kfp.execute", str(folder)],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    def status(self, run_id: str) -> Run | None:
+        """The run as it stands; one whose process died has the status `requested`: start it again to go on."""
+        folder = self._paths.runs / run_id
+        if not (folder / REQUEST).exists():
+            return None
+        request = json.loads((folder / REQUEST).read_bytes())
+        alive = _alive(folder)
+        result = json.loads((folder / RESULT).read_bytes()) if (folder / RESULT).exists() else None
+        records = {name: _record(folder, name) for name in STEPS}
+        run = Run(
+            run_id,
+            request["trigger"],
+            "running" if alive else "requested",
+            tuple(_step(name, record, ended=result is not None) for name, record in records.items()),
+            {"folder": str(folder), "artifacts": request["artifacts"]},
+            datetime.fromisoformat(request["started_at"]),
+        )
+        if result is None:
+            return run
+        failed = next((step for step in run.steps if step.status == "failed"), None)
+        reason = failed.reason if failed is not None else str(result["reason"])
+        status: Any = "cancelled" if result.get("cancelled") else "succeeded" if result["succeeded"] else "failed"
+        return replace(
+            run, status=status, ended_at=datetime.fromisoformat(result["ended_at"]), reason=reason, **_outcome(records)
+        )
+
+    def wait(self, run_id: str, timeout_seconds: float) -> Run:
+        """Wait until the run ended, or the time is over."""
+        until = time.monotonic() + timeout_seconds
+        while True:
+            run = self.status(run_id)
+            if run is None:
+                raise NotFound(f"there is no run {run_id!r}", where=str(self._paths.runs))
+            if run.ended or run.status == "requested" or time.monotonic() > until:
+                return run
+            time.sleep(0.1)
+
+    def cancel(self, run_id: str) -> None:
+        """Stop the run's processes; an ended run stays as it is."""
+        folder = self._paths.runs / run_id
+        if (folder / RESULT).exists() or not (folder / REQUEST).exists():
+            return
+        holder = _holder(folder)
+        if holder is not None:
+            os.killpg(holder, signal.SIGKILL)
+        part = folder / "result.part"
+        result = {
+            "succeeded": False,
+            "cancelled": True,
+            "reason": "cancelled",
+            "ended_at": datetime.now(UTC).isoformat(),
+        }
+        part.write_text(json.dumps(result), encoding="utf-8")
+        part.replace(folder / RESULT)
+
+
+def _outcome(records: Mapping[str, dict[str, Any] | None]) -> dict[str, Any]:
+    evaluated, registered = records["evaluate"], records["register"]
+    found: dict[str, Any] = {}
+    if evaluated is not None and "passed" in evaluated["numbers"]:
+        found["passed"] = bool(evaluated["numbers"]["passed"])
+    if registered is not None and "version" in registered["numbers"]:
+        found["version"] = str(int(registered["numbers"]["version"]))
+    return found
+
+
+def _record(folder: Path, name: str) -> dict[str, Any] | None:
+    path = folder / f"{name}.json"
+    return json.loads(path.read_bytes()) if path.exists() else None
+
+
+def _step(name: str, record: dict[str, Any] | None, *, ended: bool) -> Step:
+    if record is None:
+        return Step(name, "skipped" if ended else "pending")
+    return from_json(Step, json.dumps(record["step"]))
+
+
+def _alive(folder: Path) -> bool:
+    path = folder / LOCK
+    if not path.exists():
+        return False
+    with path.open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _holder(folder: Path) -> int | None:
+    """The process that runs it, by its command line: a pid in a file could be another's by now."""
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                words = (process / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"mainspring.adapters.kfp.execute" in words and str(folder).encode() in words:
+                return int(process.name)
+    return None
