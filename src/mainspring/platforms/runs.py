@@ -1,0 +1,53 @@
+"""`mainspring run` and `compile`: one pipeline run of a project, by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mainspring.adapters.kfp.runner import KfpLocalRunner
+from mainspring.domain.errors import NotFound
+from mainspring.domain.run import Run, Step
+from mainspring.platforms.data import instant
+from mainspring.platforms.step import ENTRY
+from mainspring.settings.load import LoadedProject
+
+
+def runner(loaded: LoadedProject) -> KfpLocalRunner:
+    """The project's pipeline runner."""
+    return KfpLocalRunner(loaded.paths, ENTRY, lambda parameters: {})
+
+
+def run_pipeline(loaded: LoadedProject, as_of: str, resume: str, tell: Callable[[Step], None]) -> Run:
+    """Run the pipeline as of an instant (ISO 8601; empty: now), or go on with an interrupted run; wait for its end.
+
+    `tell` hears of each step when it begins and when it ends. Errors: `NotFound` for a run that there is not.
+    """
+    from mainspring.adapters.mlflow.registry import MlflowRegistry
+    from mainspring.adapters.mlflow.tracking import Tracking
+
+    pipeline = runner(loaded)
+    if resume and pipeline.status(resume) is None:
+        raise NotFound(f"there is no run {resume!r}", where=str(loaded.paths.runs), next_step="mainspring run")
+    known_at = instant(as_of) if as_of else datetime.now(UTC)
+    name = resume or f"run-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    registry = MlflowRegistry(loaded.settings.name, Tracking(loaded.settings, loaded.paths), loaded.paths.models)
+    champion = next((one.version for one in registry.versions() if "champion" in one.aliases), "")
+    pipeline.start(name, "person", {"known_at": known_at.isoformat(), "champion": champion})
+    told: dict[str, str] = {}
+    while True:
+        run = pipeline.wait(name, 0.3)
+        for step in run.steps:
+            if step.status not in ("pending", "skipped") and told.get(step.name) != step.status:
+                told[step.name] = step.status
+                tell(step)
+        if run.ended:
+            return run
+
+
+def compile_pipeline(out: Path) -> None:
+    """Write the pipeline's IR YAML for a Kubeflow Pipelines server."""
+    from mainspring.adapters.kfp.pipeline import compile_to
+
+    compile_to(out)
