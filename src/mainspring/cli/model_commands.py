@@ -48,7 +48,8 @@ def run(
     elif done.status == "succeeded":
         print(f"version {done.version} {'passed' if done.passed else 'was refused by'} the gate (run {done.id})")
     else:
-        print(f"run {done.id} {done.status}: {done.reason}", file=sys.stderr)
+        reason = done.reason or f"it was interrupted; next: mainspring run --resume {done.id}"
+        print(f"run {done.id} {done.status}: {reason}", file=sys.stderr)
     if done.status != "succeeded":
         raise typer.Exit(1)
 

@@ -42,7 +42,7 @@ def run_pipeline(loaded: LoadedProject, as_of: str, resume: str, tell: Callable[
             if step.status not in ("pending", "skipped") and told.get(step.name) != step.status:
                 told[step.name] = step.status
                 tell(step)
-        if run.ended:
+        if run.ended or run.status == "requested":  # its process was killed: `--resume` goes on
             return run
 
 

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import sys
+import time
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,9 +21,7 @@ LOCK, REQUEST, RESULT, OUTPUT = "run.lock", "request.json", "result.json", "outp
 def main(folder: Path) -> int:
     """Run the request; 0 when the pipeline succeeded. A second process on the same run ends at once."""
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _lock(lock):
         return 0
     if (folder / RESULT).exists():
         return 0
@@ -34,6 +33,18 @@ def main(folder: Path) -> int:
         reason = str(error) or type(error).__name__
     _write(folder / RESULT, {"succeeded": not reason, "reason": reason, "ended_at": datetime.now(UTC).isoformat()})
     return 1 if reason else 0
+
+
+def _lock(lock: int) -> bool:
+    """Who asks whether this process lives holds the lock for a moment, so one refusal means nothing."""
+    for _ in range(20):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+        else:
+            return True
+    return False
 
 
 def _run(request: dict[str, object]) -> None:

@@ -24,6 +24,8 @@ from mainspring.settings.paths import ProjectPaths
 PlanKeys = Callable[[Mapping[str, str]], Mapping[str, str]]
 """The cache key of each task, from the run's parameters; empty: nothing is cached."""
 
+_START_SECONDS = 20.0
+
 
 class KfpLocalRunner:
     """`PipelineRunner` on `kfp.local`. A run is a folder: `request.json`, a record for each step, `result.json`."""
@@ -32,6 +34,7 @@ class KfpLocalRunner:
         self._paths = paths
         self._entry = entry
         self._plan = plan
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, run_id: str, trigger: str, parameters: Mapping[str, str]) -> None:
         """Start the run, or go on with one that was interrupted; a run that lives or has ended stays as it is."""
@@ -56,13 +59,18 @@ class KfpLocalRunner:
             part.write_text(json.dumps(request, indent=2), encoding="utf-8")
             part.replace(folder / REQUEST)
         with (folder / OUTPUT).open("ab") as output:
-            subprocess.Popen(
+            child = subprocess.Popen(
                 [sys.executable, "-m", "mainspring.adapters.kfp.execute", str(folder)],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
+        self._children[run_id] = child
+        # Until it holds its lock nobody could tell that it lives, and a second one would be started.
+        until = time.monotonic() + _START_SECONDS
+        while time.monotonic() < until and not _alive(folder) and child.poll() is None:
+            time.sleep(0.01)
 
     def status(self, run_id: str) -> Run | None:
         """The run as it stands; one whose process died has the status `requested`: start it again to go on."""
@@ -70,6 +78,8 @@ class KfpLocalRunner:
         if not (folder / REQUEST).exists():
             return None
         request = json.loads((folder / REQUEST).read_bytes())
+        if run_id in self._children:
+            self._children[run_id].poll()  # an ended child is collected
         alive = _alive(folder)
         result = json.loads((folder / RESULT).read_bytes()) if (folder / RESULT).exists() else None
         records = {name: _record(folder, name) for name in STEPS}
