@@ -1,0 +1,1 @@
+"""Processes on this machine: predictors, started, watched and found again."""

@@ -1,0 +1,215 @@
+"""`LaptopModelServer`: predictor processes on this machine, one for each version and build.
+
+A predictor is a folder with `serve.json` and `endpoint.json`; its process outlives the loop, and the next loop finds it by
+what is written there. A predictor that died is started again a few times, then its end is its reason.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+from mainspring.adapters.processes.alive import end, is_same, start_time
+from mainspring.domain.codec import to_json
+from mainspring.domain.model_version import ModelVersion
+from mainspring.domain.rollout import Endpoint
+from mainspring.serving.config import OnlineStoreConfig, ServeConfig
+from mainspring.serving.process import LOCK
+from mainspring.settings.paths import ProjectPaths
+from mainspring.settings.project import ProjectSettings
+
+CONFIG, ENDPOINT, OUTPUT = "serve.json", "endpoint.json", "output.log"
+_MOST_STARTS = 4
+_PROBE_SECONDS = 1.0
+
+
+class LaptopModelServer:
+    """`ModelServer` on processes.
+
+    `online` gives the online store's configuration; `error_shares` the share of requests that a rehearsed build of that
+    name fails.
+    """
+
+    def __init__(
+        self,
+        settings: ProjectSettings,
+        paths: ProjectPaths,
+        *,
+        replayed: bool,
+        online: Callable[[], OnlineStoreConfig | None],
+        error_shares: Mapping[str, float] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._paths = paths
+        self._replayed = replayed
+        self._online = online
+        self._error_shares = dict(error_shares or {})
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+
+    def start(self, version: ModelVersion, model: Path, *, build: str = "") -> None:
+        """Start a predictor unless one runs; returns before it is ready."""
+        folder = self._folder(version.version, build)
+        if (folder / ENDPOINT).exists():
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        orphan = _holder(folder / LOCK)
+        if orphan is not None:
+            # Started, but its starter was killed before it wrote that down.
+            port = json.loads((folder / CONFIG).read_bytes())["port"]
+            self._put(folder, version.version, build, port, orphan, starts=1)
+            return
+        serving = self._settings.serving
+        config = ServeConfig(
+            self._settings.name,
+            version.version,
+            str(model.resolve()),
+            str(self._paths.segments.resolve()),
+            _free_port(),
+            build=build,
+            workers=serving.workers,
+            online=self._online(),
+            missing=self._settings.features.missing,
+            replayed_clock=self._replayed,
+            timeout_seconds=serving.timeout.total_seconds(),
+            fsync=serving.fsync,
+            error_share=self._error_shares.get(build, 0.0),
+        )
+        _write(folder / CONFIG, to_json(config, indent=2))
+        self._spawn(folder, config.version, build, config.port, starts=1)
+
+    def endpoints(self) -> Sequence[Endpoint]:
+        """The predictors that should run, whether they are ready, and why not."""
+        if not self._paths.serving.is_dir():
+            return []
+        found = []
+        for folder in sorted(self._paths.serving.iterdir()):
+            known = _read(folder / ENDPOINT)
+            if known is not None:
+                found.append(self._endpoint(folder, known))
+        return found
+
+    def stop(self, version: str, *, build: str = "") -> None:
+        """Drain and stop a predictor."""
+        folder = self._folder(version, build)
+        known = _read(folder / ENDPOINT)
+        if known is not None:
+            limit = self._settings.serving.timeout.total_seconds() + 2.0
+            end(known["pid"], known["started"], within_seconds=limit)
+            self._collect(known["pid"])
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _endpoint(self, folder: Path, known: dict[str, Any]) -> Endpoint:
+        self._collect(known["pid"])
+        reason = ""
+        ready = False
+        if is_same(known["pid"], known["started"]):
+            ready = _is_ready(known["port"])
+        elif known["starts"] < _MOST_STARTS:
+            # The port may have gone to somebody else in the meantime.
+            config = json.loads((folder / CONFIG).read_bytes())
+            config["port"] = _free_port()
+            _write(folder / CONFIG, json.dumps(config, indent=2).encode())
+            known = self._spawn(folder, known["version"], known["build"], config["port"], starts=known["starts"] + 1)
+        else:
+            reason = f"it ended {known['starts']} times; {_last_words(folder / OUTPUT)}"
+        return Endpoint(known["version"], "127.0.0.1", known["port"], ready, known["pid"], known["build"], reason)
+
+    def _spawn(self, folder: Path, version: str, build: str, port: int, *, starts: int) -> dict[str, Any]:
+        with (folder / OUTPUT).open("ab") as output:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "mainspring.serving.process", str(folder / CONFIG)],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._children[child.pid] = child
+        return self._put(folder, version, build, port, child.pid, starts=starts)
+
+    def _put(self, folder: Path, version: str, build: str, port: int, pid: int, *, starts: int) -> dict[str, Any]:
+        known = {
+            "version": version,
+            "build": build,
+            "port": port,
+            "pid": pid,
+            "started": start_time(pid),
+            "starts": starts,
+        }
+        _write(folder / ENDPOINT, json.dumps(known).encode())
+        return known
+
+    def _collect(self, pid: int) -> None:
+        """Take the exit status of a child of this process, so that it does not stay as a zombie."""
+        child = self._children.get(pid)
+        if child is not None and child.poll() is not None:
+            del self._children[pid]
+
+    def _folder(self, version: str, build: str) -> Path:
+        return self._paths.serving / (f"{version}-{build}" if build else version)
+
+
+def wait_ready(server: LaptopModelServer, version: str, build: str = "", *, within_seconds: float = 20.0) -> Endpoint:
+    """Wait for a predictor; the endpoint as it stands when it is ready, ended, or the time is over."""
+    until = time.monotonic() + within_seconds
+    while True:
+        one = next(one for one in server.endpoints() if (one.version, one.build) == (version, build))
+        if one.ready or one.reason or time.monotonic() > until:
+            return one
+        time.sleep(0.05)
+
+
+def _holder(path: Path) -> int | None:
+    """The process that holds the lock of a predictor's folder."""
+    if not path.exists():
+        return None
+    with path.open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(lock.read() or 0) or None
+    return None
+
+
+def _is_ready(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=_PROBE_SECONDS)
+    try:
+        connection.request("GET", "/v2/health/ready")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _last_words(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines() if path.exists() else []
+    return lines[-1][:500] if lines else "it said nothing"
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    return found
+
+
+def _write(path: Path, data: bytes) -> None:
+    part = path.with_suffix(".part")
+    part.write_bytes(data)
+    part.replace(path)

@@ -1,0 +1,59 @@
+"""The predictor's series on `MetricSlots`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mainspring.serving.lookup import Lookup
+from mainspring.telemetry import registry
+from mainspring.telemetry.slots import MetricSlots
+
+_STATUSES = (200, 400, 404, 405, 413, 415, 422, 500, 503)
+
+
+class PredictorMetrics:
+    """Counts of one predictor; all series exist from the start."""
+
+    def __init__(self, model: str, version: str, build: str, features: Sequence[str]) -> None:
+        self._slots = slots = MetricSlots()
+        info = slots.add(registry.PREDICTOR_INFO, model=model, version=version, build=build)
+        slots.values[info] = 1.0
+        self._ready = slots.add(registry.PREDICTOR_READY)
+        self._requests = {
+            (speaks, status): slots.add(registry.PREDICTOR_REQUESTS, protocol=speaks, status=str(status))
+            for speaks in ("v1", "v2")
+            for status in _STATUSES
+        }
+        self._rows = slots.add(registry.PREDICTOR_ROWS)
+        self._latency = slots.add(registry.PREDICTOR_LATENCY)
+        self._missing = [slots.add(registry.FEATURE_MISSING, feature=name) for name in features]
+        self._stale = [slots.add(registry.FEATURE_STALE, feature=name) for name in features]
+        self._bytes = slots.add(registry.LOG_APPENDED)
+        self._failures = slots.add(registry.LOG_FAILURES)
+
+    def answered(self, speaks: str, status: int) -> None:
+        """A prediction request got this status."""
+        self._slots.values[self._requests[speaks, status]] += 1.0
+
+    def predicted(self, rows: int, seconds: float) -> None:
+        """A request was answered with predictions."""
+        self._slots.values[self._rows] += rows
+        self._slots.observe(registry.PREDICTOR_LATENCY, self._latency, seconds)
+
+    def logged(self, size: int) -> None:
+        """Bytes went to the log."""
+        self._slots.values[self._bytes] += size
+
+    def log_failed(self) -> None:
+        """An append failed."""
+        self._slots.values[self._failures] += 1.0
+
+    def exposition(self, *, ready: bool, lookup: Lookup) -> str:
+        """All series in Prometheus' text format."""
+        values = self._slots.values
+        values[self._ready] = float(ready)
+        for place, slot in enumerate(self._missing):
+            values[slot] = float(lookup.missing_counts[place])
+        for place, slot in enumerate(self._stale):
+            values[slot] = float(lookup.stale_counts[place])
+        return self._slots.exposition()

@@ -1,0 +1,153 @@
+"""`python -m mainspring.serving.process serve.json`: one predictor process under Granian, until SIGTERM.
+
+It locks `serve.lock` beside its configuration while it lives: a second one on the same folder ends at once. On SIGTERM it
+says that it is not ready, goes on answering for `drain_seconds`, finishes open requests, closes its segment and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from mainspring.domain.errors import ConfigError, MainspringError
+from mainspring.domain.log_record import ColumnKind, SegmentHeader
+from mainspring.serving.columns import ColumnTable, is_text
+from mainspring.serving.config import ServeConfig, read_config
+from mainspring.serving.lookup import Lookup
+from mainspring.serving.metrics import PredictorMetrics
+from mainspring.serving.online import SqliteOnlineFeatures
+from mainspring.serving.predictor import Predictor, warm_up
+from mainspring.serving.runtime import load_card, load_runtime, single_threaded
+from mainspring.serving.segment_writer import SegmentWriter
+from mainspring.telemetry.logs import Log
+
+LOCK = "serve.lock"
+_ROTATE_SECONDS = 1.0
+
+
+def build(config: ServeConfig, log: Log) -> tuple[Predictor, SegmentWriter]:
+    """A predictor that is warm, and its log's writer."""
+    folder = Path(config.model)
+    card = load_card(folder)
+    runtime = load_runtime(folder, card)
+    views = config.online.views if config.online else ()
+    own = {feature.name for feature in card.signature.features}
+    columns = [view.columns.get(key, key) for view in views for key in view.entities]
+    entities = list(dict.fromkeys(columns))
+    kinds: tuple[ColumnKind, ...] = tuple("text" if is_text(one) else "number" for one in card.signature.features)
+    header = SegmentHeader(
+        config.version,
+        config.build,
+        tuple(feature.name for feature in card.signature.features),
+        kinds,
+        tuple(entities),
+        tuple(view.name for view in views),
+    )
+    writer = SegmentWriter(
+        Path(config.segments),
+        header,
+        fsync=config.fsync,
+        segment_bytes=config.segment_bytes,
+        segment_seconds=config.segment_seconds,
+    )
+    online = SqliteOnlineFeatures(config.online) if config.online else None
+    lookup = Lookup(card.signature, views, online, config.missing, entities)
+    table = ColumnTable(card.signature, [name for name in entities if name not in own], max_rows=config.max_rows)
+    metrics = PredictorMetrics(
+        config.name, config.version, config.build, [feature.name for feature in card.signature.features]
+    )
+    warm_up(runtime, card, config.warm_up_requests)
+    writer.check()
+    return Predictor(config, card, runtime, lookup, table, writer, metrics, log), writer
+
+
+async def serve(config: ServeConfig, predictor: Predictor, writer: SegmentWriter) -> None:
+    """Answer until SIGTERM or SIGINT."""
+    from granian.constants import HTTPModes, Interfaces
+    from granian.server.embed import Server
+
+    async def app(scope: Any, proto: Any) -> None:
+        body = await proto()
+        answer = predictor.answer(scope.method, scope.path, scope.headers, body)
+        proto.response_bytes(answer.status, answer.headers, answer.body)
+
+    logging.getLogger("_granian").setLevel(logging.ERROR)
+    server = Server(
+        app,
+        address=config.host,
+        port=config.port,
+        interface=Interfaces.RSGI,
+        http=HTTPModes.http1,
+        websockets=False,
+        log_enabled=False,
+    )
+    ending = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(one, ending.set)
+    serving = loop.create_task(server.serve())
+    predictor.ready = True
+    while not ending.is_set() and not serving.done():
+        try:
+            await asyncio.wait_for(ending.wait(), _ROTATE_SECONDS)
+        except TimeoutError:
+            writer.rotate_if_old()
+    predictor.ready = False
+    if not serving.done():
+        await asyncio.sleep(config.drain_seconds)
+        server.stop()
+    await asyncio.wait_for(serving, config.timeout_seconds)
+
+
+def main(path: Path) -> int:
+    """Serve until told to end; 2 for a configuration that cannot be served."""
+    single_threaded()
+    log = Log()
+    lock = os.open(path.with_name(LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log.info("another process serves this folder", folder=str(path.parent))
+        return 0
+    # Whoever started this process may have been killed before it wrote the pid down.
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    try:
+        config = read_config(path)
+        log = log.bind(model=config.name, version=config.version, build=config.build)
+        _port_is_free(config)
+        predictor, writer = build(config, log)
+    except (MainspringError, OSError) as error:
+        log.error("cannot serve", reason=str(error))
+        return 2
+    import uvloop
+
+    log.info("serving", port=config.port)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(config, predictor, writer))
+    finally:
+        writer.rotate()
+    log.info("ended")
+    return 0
+
+
+def _port_is_free(config: ServeConfig) -> None:
+    import socket
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((config.host, config.port))
+        except OSError as error:
+            raise ConfigError(f"port {config.port} cannot be used: {error.strerror}", valid="a free port") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

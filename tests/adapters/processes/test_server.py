@@ -1,0 +1,153 @@
+"""Predictor processes: started, found again, killed, drained, and what they acknowledged."""
+
+import json
+import os
+import signal
+import threading
+import time
+from http.client import HTTPConnection
+
+import pytest
+from tests.serving.models import RAIN, version, write_model
+
+from mainspring.adapters.processes.alive import is_same, start_time
+from mainspring.adapters.processes.server import LaptopModelServer, wait_ready
+from mainspring.domain.log_record import decode_row, frames, read_header
+from mainspring.settings.paths import ProjectPaths
+from mainspring.settings.project import ProjectSettings
+
+SETTINGS = ProjectSettings.model_validate(
+    {"name": "rain", "task": "binary", "sources": {"s": {"path": "s.csv"}}, "target": {"source": "s", "column": "y"}}
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "model"
+    write_model(folder)
+    return folder
+
+
+@pytest.fixture
+def server(tmp_path):
+    found = make(tmp_path)
+    yield found
+    for one in found.endpoints():
+        found.stop(one.version, build=one.build)
+
+
+def make(tmp_path):
+    return LaptopModelServer(
+        SETTINGS, ProjectPaths(tmp_path), replayed=False, online=lambda: None, error_shares={"broken": 1.0}
+    )
+
+
+def ask(port, name="q1"):
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        headers = {"content-type": "application/json", "x-request-id": name}
+        connection.request("POST", "/v2/models/rain/infer", RAIN, headers)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
+def logged(tmp_path):
+    ids = []
+    for path in ProjectPaths(tmp_path).segments.iterdir():
+        data = path.read_bytes()
+        found = read_header(data)
+        if found is not None:
+            ids += [decode_row(payload).request_id for _, payload in frames(data, found[1])]
+    return ids
+
+
+def test_a_version_and_its_broken_build_run_beside_each_other_and_stop(server, model, tmp_path):
+    server.start(version(), model)
+    server.start(version(), model)
+    server.start(version(), model, build="broken")
+    whole, broken = wait_ready(server, "1"), wait_ready(server, "1", "broken")
+    assert whole.ready
+    assert broken.ready
+    assert ask(whole.port)[0] == 200
+    assert ask(broken.port)[0] == 500
+    server.stop("1", build="broken")
+    assert [(one.version, one.build) for one in server.endpoints()] == [("1", "")]
+    assert start_time(broken.pid) == ""
+
+
+def test_another_loop_finds_what_runs_and_an_orphan_is_adopted(server, model, tmp_path):
+    server.start(version(), model)
+    first = wait_ready(server, "1")
+    (ProjectPaths(tmp_path).serving / "1" / "endpoint.json").unlink()  # as if killed before it was written
+    other = make(tmp_path)
+    other.start(version(), model)
+    found = wait_ready(other, "1")
+    assert (found.pid, found.port) == (first.pid, first.port)
+
+
+def test_a_killed_predictor_comes_back_and_what_it_acknowledged_is_logged_once(server, model, tmp_path):
+    server.start(version(), model)
+    before = wait_ready(server, "1")
+    acknowledged = []
+
+    def load(name):
+        try:
+            for place in range(10_000):
+                if ask(before.port, f"{name}-{place}")[0] == 200:
+                    acknowledged.append(f"{name}-{place}")
+        except OSError:
+            return
+
+    callers = [threading.Thread(target=load, args=(name,)) for name in "abc"]
+    for caller in callers:
+        caller.start()
+    time.sleep(0.5)
+    os.kill(before.pid, signal.SIGKILL)
+    for caller in callers:
+        caller.join()
+    ids = logged(tmp_path)
+    assert len(acknowledged) > 50
+    assert set(acknowledged) <= set(ids)
+    assert len(ids) == len(set(ids))
+    after = wait_ready(server, "1")
+    assert after.ready
+    assert after.pid != before.pid
+    assert ask(after.port)[0] == 200
+
+
+def test_sigterm_answers_what_is_open_and_closes_the_segment(server, model, tmp_path):
+    server.start(version(), model)
+    one = wait_ready(server, "1")
+    failed = []
+    stopping = threading.Event()
+
+    def load():
+        while not stopping.is_set():
+            status, _ = ask(one.port)
+            if status not in (200, 503):
+                failed.append(status)
+
+    caller = threading.Thread(target=load)
+    caller.start()
+    time.sleep(0.2)
+    os.kill(one.pid, signal.SIGTERM)
+    time.sleep(0.15)
+    stopping.set()
+    caller.join()
+    assert failed == []
+    until = time.monotonic() + 5
+    while is_same(one.pid, start_time(one.pid)) and time.monotonic() < until:
+        time.sleep(0.02)
+        server._collect(one.pid)
+    assert [path.suffix for path in ProjectPaths(tmp_path).segments.iterdir()] == [".closed"]
+
+
+def test_what_cannot_be_served_says_why(server, tmp_path, model):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    server.start(version("7"), empty)
+    found = wait_ready(server, "7")
+    assert not found.ready
+    assert "the model folder has no card" in found.reason
