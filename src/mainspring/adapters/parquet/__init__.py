@@ -1,0 +1,1 @@
+"""Parquet: the prediction log by event date and hour."""
