@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mainspring.loop import rollouts, runs
+from mainspring.domain.errors import TemporaryError
+from mainspring.loop import monitoring, rollouts, runs
 from mainspring.loop.outcome import MOVED, WAITING, Outcome
 from mainspring.loop.platform import Platform
+from mainspring.telemetry.logs import Log
 
 Chore = Callable[[Platform], Outcome]
 
@@ -32,10 +34,22 @@ CHORES: dict[str, Chore] = {
     "first": runs.request_first,
     "run": runs.turn,
     "rollout": rollouts.turn,
+    "log": monitoring.log,
+    "drift": monitoring.drift,
+    "retrain": monitoring.retrain,
 }
+
+
+def _take(platform: Platform, name: str, chore: Chore) -> Outcome:
+    """One chore that cannot go on for now does not keep the others from theirs."""
+    try:
+        return chore(platform)
+    except TemporaryError as error:
+        Log().warning("a chore waits", chore=name, why=str(error))
+        return WAITING
 
 
 def reconcile(platform: Platform) -> Tick:
     """Take the next step, if there is one. Safe to call at any time, any number of times, after any crash."""
-    outcomes = {name: chore(platform) for name, chore in CHORES.items()}
+    outcomes = {name: _take(platform, name, chore) for name, chore in CHORES.items()}
     return Tick(MOVED in outcomes.values(), WAITING in outcomes.values(), outcomes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mainspring.domain.decision import Alert, Decision, DecisionKind
 from mainspring.domain.run import Run
 from mainspring.loop.outcome import MOVED, STILL, WAITING, Outcome
@@ -20,12 +22,26 @@ def request_first(platform: Platform) -> Outcome:
     return request(platform, "first", "the project has no model yet", "trigger:first", {})
 
 
-def request(platform: Platform, trigger: str, reason: str, decision_id: str, state: dict[str, str]) -> Outcome:
+def request(
+    platform: Platform,
+    trigger: str,
+    reason: str,
+    decision_id: str,
+    state: dict[str, str],
+    numbers: dict[str, Any] | None = None,
+) -> Outcome:
     """Write the trigger and the run it asks for in one transaction; the same trigger twice is one run."""
     now = platform.clock.now()
     run = RunRequest(f"run-{decision_id.split(':', 1)[1].replace(':', '-')}", trigger, reason, now)
     decision = Decision(
-        decision_id, "trigger", f"{trigger}: run the pipeline", reason, "policy:auto", now, run_id=run.id
+        decision_id,
+        "trigger",
+        f"{trigger}: run the pipeline",
+        reason,
+        "policy:auto",
+        now,
+        run_id=run.id,
+        numbers=numbers or {},
     )
     return MOVED if platform.ledger.append(decision, state={RUN: dump(run), **state}) else STILL
 
@@ -48,11 +64,19 @@ def turn(platform: Platform) -> Outcome:
                 run_id=asked.id,
             )
         )
-        platform.runner.start(asked.id, asked.trigger, {"known_at": asked.known_at.isoformat()})
+        _start(platform, asked)
         return MOVED
     if not run.ended:
+        if run.status == "requested":
+            _start(platform, asked)  # It was interrupted, and goes on where it was.
         return WAITING
     return _close(platform, asked, run)
+
+
+def _start(platform: Platform, asked: RunRequest) -> None:
+    champion = rollout_of(platform.ledger).stable
+    parameters = {"known_at": asked.known_at.isoformat(), "champion": champion}
+    platform.runner.start(asked.id, asked.trigger, parameters)
 
 
 def _close(platform: Platform, asked: RunRequest, run: Run) -> Outcome:

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from mainspring.domain.codec import from_json, to_json
 from mainspring.domain.dataset import Dataset
-from mainspring.domain.errors import ConfigError, ValidationFailed
+from mainspring.domain.errors import ConfigError, DataError, ValidationFailed
 from mainspring.domain.metric import METRICS
 from mainspring.domain.model_card import ModelCard
 from mainspring.domain.model_version import ModelVersion, Signature
 from mainspring.domain.scoring import score
-from mainspring.features.questions import EVENT_TIME, LABEL, REQUEST_ID
+from mainspring.drift.profile import fit_profile
+from mainspring.features.questions import EVENT_TIME, LABEL
 from mainspring.pipeline import split as parts
 from mainspring.pipeline.gate import Evaluation, HeldOut, judge
 from mainspring.pipeline.signature import frame, learn_signature, truth
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
     from mainspring.adapters.mlflow.tracking import Tracking
 
 ROWS, DATASET, SIGNATURE, RESULTS = "rows.parquet", "dataset.json", "signature.json", "results.json"
-METRICS_FILE, EVALUATION, VERSION = "metrics.json", "evaluation.json", "version.json"
+METRICS_FILE, EVALUATION, VERSION, HELD_OUT = "metrics.json", "evaluation.json", "version.json", "held_out.json"
+PROFILE = "profile.json"
 _PARITY_ROWS = 2000
 
 
@@ -105,25 +107,14 @@ def engineer(call: StepCall) -> dict[str, float]:
     """Features as they were known when each question was asked, and each row's part."""
     import pyarrow as pa
 
-    from mainspring.features.questions import request_columns
+    from mainspring.platforms.challenger import with_features
     from mainspring.platforms.laptop import LaptopFeatures
 
     settings = call.loaded.settings
     rows = _read_rows(call.inputs["dataset"])
     features = LaptopFeatures(call.loaded)
-    spine = set(rows.column_names)
-    sources = {
-        name: "request"
-        for name in request_columns(settings, [one for one in rows.column_names if one in spine])
-        if name not in (EVENT_TIME, REQUEST_ID, LABEL, "label_known_at")
-    }
-    entities: list[str] = []
-    if features.store is not None:
-        features.advance(call.known_at)
-        rows = features.store.historical(rows)
-        for view in features.store.views():
-            sources |= {name: view.name for name, _ in view.features if name in rows.column_names}
-            entities += [key for key in view.entities if key not in entities]
+    features.advance(call.known_at)
+    rows, sources, entities = with_features(call.loaded, features, rows)
     time = EVENT_TIME if EVENT_TIME in rows.column_names else None
     divided = parts.divide(rows, settings.split, time=time, known_at=call.known_at)
     rows = rows.append_column(PART, pa.array(divided.parts))
@@ -170,13 +161,14 @@ def evaluate(call: StepCall) -> dict[str, float]:
     settings = call.loaded.settings
     rows, signature = _training_set(call)
     held = _of(rows, HOLDOUT)
-    known = truth(held.column(LABEL), signature)
-    candidate = replay(call.inputs["model"], load_card(call.inputs["model"]), _plain(held, signature))
     champion = None
     if call.champion:
         folder = call.registry().fetch(call.champion)
         card = load_card(folder)
-        champion = replay(folder, card, _plain(held, card.signature))
+        held = _unseen(held, card.trained_until, call.champion)
+        champion = replay(folder, card, plain(held, card.signature))
+    known = truth(held.column(LABEL), signature)
+    candidate = replay(call.inputs["model"], load_card(call.inputs["model"]), plain(held, signature))
     measured = from_json(dict[str, float], (call.inputs["metrics"] / METRICS_FILE).read_bytes())
     columns = {name: [str(value) for value in held.column(name).to_pylist()] for name in settings.gate.slices}
     verdict = judge(
@@ -187,6 +179,7 @@ def evaluate(call: StepCall) -> dict[str, float]:
     )
     folder = call.outputs["evaluation"]
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / HELD_OUT).write_bytes(to_json([float(one) for one in _first(candidate)]))
     (folder / EVALUATION).write_bytes(to_json(verdict, indent=2))
     numbers = {f"gate_{name}": one.value for name, one in verdict.candidate.items()}
     call.tracking().log(
@@ -205,6 +198,9 @@ def register(call: StepCall) -> dict[str, float]:
     model, _ = _fit(call, recipe, everything, everything.slice(cut), signature)
     folder = call.outputs["version"] / "model"
     _export(call, recipe, model, everything, signature, folder)
+    held_out = from_json(list[float], (call.inputs["evaluation"] / HELD_OUT).read_bytes())
+    profile = fit_profile(everything, signature.features, held_out)
+    (folder / PROFILE).write_bytes(to_json(profile))
     return _register(call, folder, everything, "accepted")
 
 
@@ -291,7 +287,7 @@ def _export(call: StepCall, recipe: Recipe, model: Any, rows: pa.Table, signatur
     )
     trained = Trained(
         model,
-        _plain(sample, signature),
+        plain(sample, signature),
         answers(model, frame(sample, signature), signature, recipe),
         save=recipe.function("save") if recipe.carries_itself else None,
         project_files=sorted(call.loaded.paths.root.glob("*.py")),
@@ -303,8 +299,14 @@ def _export(call: StepCall, recipe: Recipe, model: Any, rows: pa.Table, signatur
     staged.replace(folder)
 
 
-def _plain(rows: pa.Table, signature: Signature) -> Any:
+def plain(rows: pa.Table, signature: Signature) -> Any:
+    """Rows as a runtime takes them: lists in the signature's order."""
     return frame(rows, signature).to_numpy(object).tolist()
+
+
+def _first(outputs: Any) -> Any:
+    """What stands for the answer where one number has to: the chance or value, of several classes the largest chance."""
+    return outputs.max(axis=1) if outputs.ndim == 2 else outputs
 
 
 def _newest(rows: pa.Table) -> datetime | None:
@@ -332,6 +334,23 @@ def _of(rows: pa.Table, part: str) -> pa.Table:
     import pyarrow.compute as pc
 
     return rows.filter(pc.equal(rows.column(PART), part))
+
+
+def _unseen(held: pa.Table, trained_until: datetime | None, champion: str) -> pa.Table:
+    """Rows the champion was not trained on either: on its own training rows it would win by memory."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if trained_until is None or EVENT_TIME not in held.column_names:
+        return held
+    at = held.column(EVENT_TIME)
+    later = held.filter(pc.greater(at, pa.scalar(trained_until, at.type)))
+    if not later.num_rows:
+        raise DataError(
+            f"there is no labelled row that version {champion} was not trained on (up to {trained_until:%Y-%m-%d %H:%M})",
+            next_step="wait for new labels; mainspring run then",
+        )
+    return later
 
 
 def _used(rows: pa.Table) -> Any:

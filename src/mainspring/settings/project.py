@@ -116,9 +116,9 @@ class FeatureSettings(_Part):
 class SplitSettings(_Part):
     """How rows are divided for training and for the gate."""
 
-    holdout: Duration = timedelta(days=7)
+    holdout: Duration = timedelta(days=14)
     """The newest labelled window, which neither candidate nor champion was trained on and on which the gate compares
-    them. One week: the shortest whole cycle of a business week, and what is held out is lost to the evaluated model only."""
+    them. Two weeks: each weekday twice, as in `retrain.ask_window`; what is held out is lost to the evaluated model only."""
     holdout_share: float = Field(default=0.2, gt=0, lt=0.9)
     """Without event times: the share of rows held out, chosen by a hash of the row."""
     validation_share: float = Field(default=0.1, ge=0, lt=0.9)

@@ -1,0 +1,50 @@
+"""Labels as they come: of the questions asked, those whose answer was known by an instant; and predictions that meet them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from mainspring.domain.errors import ConfigError
+from mainspring.domain.time import TimeWindow
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Questions = Callable[[datetime, TimeWindow | None], "pa.Table"]
+"""Questions asked by an instant, with `request_id`, `label` (null: not known), `event_timestamp`, `label_known_at`."""
+
+
+class KnownLabels:
+    """`LabelSource` over the project's own questions."""
+
+    def __init__(self, questions: Questions) -> None:
+        self._questions = questions
+
+    def labels(self, known_at: datetime, window: TimeWindow | None = None) -> pa.Table:
+        """Columns `request_id`, `label`, `event_at`, `known_at`: labels known at `known_at`, asked for in the window.
+
+        Errors: `ConfigError` when the project's questions have no id by which a prediction could meet its label.
+        """
+        import pyarrow.compute as pc
+
+        asked = self._questions(known_at, window)
+        if "request_id" not in asked.column_names or "event_timestamp" not in asked.column_names:
+            raise ConfigError(
+                "predictions cannot meet their labels: the questions have no id, or no time",
+                where="mainspring.yaml: target.id, target.time",
+                valid="a column that callers send as the request's id",
+            )
+        known = asked.filter(pc.is_valid(asked.column("label")))
+        return known.select(["request_id", "label", "event_timestamp", "label_known_at"]).rename_columns(
+            ["request_id", "label", "event_at", "known_at"]
+        )
+
+
+def joined(predictions: pa.Table, labels: pa.Table) -> pa.Table:
+    """Predictions with a column `label`, those that have one; met by `request_id`, each prediction at most once."""
+    right = labels.select(["request_id", "label"])
+    return predictions.join(right, keys="request_id", join_type="inner").sort_by(
+        [("event_at", "ascending"), ("request_id", "ascending")]
+    )

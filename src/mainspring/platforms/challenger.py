@@ -1,0 +1,109 @@
+"""`LaptopChallengers`: a cheap refit on what was known some time ago, scored against the champion on the days since."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from mainspring.domain.model_version import Signature
+from mainspring.domain.time import TimeWindow, utc
+from mainspring.features.questions import EVENT_TIME, LABEL, labelled, request_columns
+from mainspring.loop.platform import BlockScore
+from mainspring.performance.quality import by_day
+from mainspring.pipeline.signature import frame, learn_signature, truth
+from mainspring.pipeline.training import Part, answers, fit, load_recipe, training_data
+from mainspring.platforms.laptop import LaptopFeatures
+from mainspring.ports import ModelRegistry
+from mainspring.settings.load import LoadedProject
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MOST_ROWS = 100_000
+"""A challenger is asked about, not shipped: beyond this many rows drawn evenly, more of them change its score little."""
+
+
+class LaptopChallengers:
+    """`ChallengerJob` in this process."""
+
+    def __init__(self, loaded: LoadedProject, features: LaptopFeatures, registry: ModelRegistry) -> None:
+        self._loaded = loaded
+        self._features = features
+        self._registry = registry
+        self._fitted: dict[str, tuple[Any, Signature]] = {}
+
+    def fit(self, known_at: datetime) -> str:
+        """Fit a challenger on what is known; returns its id. Called again for the same instant it does nothing."""
+        name = f"{utc(known_at):%Y%m%dT%H%M}"
+        if name in self._fitted:
+            return name
+        settings = self._loaded.settings
+        rows, _ = labelled(self._features.questions(known_at), known_at)
+        if rows.num_rows > MOST_ROWS:
+            step = rows.num_rows / MOST_ROWS
+            rows = rows.take([int(place * step) for place in range(MOST_ROWS)])
+        rows, sources, entities = with_features(self._loaded, self._features, rows)
+        signature = learn_signature(
+            rows,
+            sources,
+            task=settings.task,
+            target=settings.target.column,
+            label=LABEL,
+            entities=entities,
+            categorical=settings.features.categorical,
+            positive=settings.target.positive,
+        )
+        recipe = load_recipe(self._loaded.paths.root)
+        X, y = frame(rows, signature), truth(rows.column(LABEL), signature)
+        cut = round(len(y) * (1 - settings.split.validation_share))
+        data = training_data(X, y, signature, Part(X[cut:], y[cut:]))
+        # Only the newest is asked about.
+        self._fitted = {name: (fit(recipe, data, settings.params, seed=settings.seed), signature)}
+        return name
+
+    def trained_until(self, challenger: str) -> datetime:
+        """The instant whose knowledge the challenger was trained on."""
+        return utc(datetime.strptime(challenger, "%Y%m%dT%H%M"))
+
+    def scores(self, challenger: str, champion: str, known_at: datetime) -> Sequence[BlockScore]:
+        """Scores on every whole day after both were trained, oldest first."""
+        from mainspring.platforms.steps import plain, replay
+        from mainspring.serving.runtime import load_card
+
+        settings = self._loaded.settings
+        since = self.trained_until(challenger)
+        version = next(one for one in self._registry.versions() if one.version == champion)
+        if version.trained_until is not None:
+            since = max(since, version.trained_until)
+        rows, _ = labelled(self._features.questions(known_at, TimeWindow(since, known_at)), known_at)
+        if not rows.num_rows:
+            return []
+        rows, _, _ = with_features(self._loaded, self._features, rows)
+        model, signature = self._fitted[challenger]
+        recipe = load_recipe(self._loaded.paths.root)
+        folder = self._registry.fetch(champion)
+        card = load_card(folder)
+        new = answers(model, frame(rows, signature), signature, recipe)
+        old = replay(folder, card, plain(rows, card.signature))
+        days = rows.column(EVENT_TIME).to_numpy().astype("datetime64[D]")
+        known = truth(rows.column(LABEL), signature)
+        return [
+            BlockScore(one.name, one.new, one.old, one.rows) for one in by_day(settings.metric, known, new, old, days)
+        ]
+
+
+def with_features(
+    loaded: LoadedProject, features: LaptopFeatures, rows: pa.Table
+) -> tuple[pa.Table, dict[str, str], list[str]]:
+    """Rows with the views' features as known at each, each input's source, and the views' entity keys."""
+    settings = loaded.settings
+    present = features.sources[settings.target.source].read(known_at=datetime.max, limit=1).column_names
+    sources = {name: "request" for name in request_columns(settings, present) if name in rows.column_names}
+    entities: list[str] = []
+    if features.store is not None:
+        rows = features.store.historical(rows)
+        for view in features.store.views():
+            sources |= {name: view.name for name, _ in view.features if name in rows.column_names}
+            entities += [key for key in view.entities if key not in entities]
+    return rows, sources, entities

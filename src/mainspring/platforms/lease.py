@@ -1,0 +1,34 @@
+"""The lease: one loop at a time may write."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mainspring.domain.errors import ConflictError
+
+
+@contextmanager
+def lease(path: Path) -> Iterator[None]:
+    """Hold the lease; the kernel gives it back when this process ends, however it ends.
+
+    Errors: `ConflictError` when another loop holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(file, 32, 0).decode() or "unknown"
+            raise ConflictError(
+                f"another loop runs for this project (process {holder})", where=str(path), next_step="mainspring status"
+            ) from None
+        os.ftruncate(file, 0)
+        os.pwrite(file, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(file)

@@ -1,0 +1,80 @@
+"""The laptop's `Platform`: every port with what stands behind it on one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mainspring.adapters.envoy.evidence import EnvoyEvidence
+from mainspring.adapters.envoy.router import EnvoyRouter
+from mainspring.adapters.feast.store import ONLINE_FILE
+from mainspring.adapters.mlflow.registry import MlflowRegistry
+from mainspring.adapters.mlflow.tracking import Tracking
+from mainspring.adapters.notify import FileNotifier
+from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
+from mainspring.adapters.processes.server import LaptopModelServer
+from mainspring.adapters.sql.ledger import SqliteLedger
+from mainspring.labels.known import KnownLabels
+from mainspring.loop.platform import Platform
+from mainspring.platforms.challenger import LaptopChallengers
+from mainspring.platforms.drift import LaptopDrift
+from mainspring.platforms.laptop import LaptopFeatures
+from mainspring.platforms.runs import runner
+from mainspring.ports import Clock
+from mainspring.serving.config import OnlineStoreConfig, OnlineView
+from mainspring.settings.load import LoadedProject
+
+
+def laptop(
+    loaded: LoadedProject,
+    clock: Clock,
+    *,
+    replayed: bool = False,
+    error_shares: Mapping[str, float] | None = None,
+    quiet: bool = False,
+) -> Platform:
+    """The parts for one project. `error_shares`: builds that are broken on purpose, for a rehearsal."""
+    settings, paths = loaded.settings, loaded.paths
+    features = LaptopFeatures(loaded)
+    registry = MlflowRegistry(settings.name, Tracking(settings, paths), paths.models)
+    log = ParquetPredictionLog(paths)
+    evidence = EnvoyEvidence(paths)
+    server = LaptopModelServer(
+        settings, paths, replayed=replayed, online=lambda: online_store(loaded, features), error_shares=error_shares
+    )
+    return Platform(
+        settings=settings,
+        clock=clock,
+        ledger=SqliteLedger(paths.ledger),
+        features=features,
+        runner=runner(loaded),
+        registry=registry,
+        server=server,
+        router=EnvoyRouter(settings, paths),
+        evidence=evidence,
+        log=log,
+        labels=KnownLabels(features.questions),
+        notifier=FileNotifier(paths.state / "alerts.jsonl", quiet=quiet),
+        drift=LaptopDrift(loaded, registry, log),
+        challengers=LaptopChallengers(loaded, features, registry),
+        record_failures=evidence.record_failures,
+    )
+
+
+def online_store(loaded: LoadedProject, features: LaptopFeatures) -> OnlineStoreConfig | None:
+    """Where a predictor finds Feast's online features; None for a project without views."""
+    if features.store is None:
+        return None
+    columns = loaded.settings.features.entities
+    views = tuple(
+        OnlineView(
+            view.name,
+            view.entities,
+            tuple(name for name, _ in view.features),
+            view.ttl_seconds,
+            {key: columns[key] for key in view.entities if key in columns},
+        )
+        for view in features.store.views()
+        if not view.on_demand
+    )
+    path = loaded.paths.features.resolve() / ONLINE_FILE
+    return OnlineStoreConfig(str(path), loaded.settings.name.replace("-", "_"), views)
