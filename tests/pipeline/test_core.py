@@ -36,7 +36,9 @@ def rows(count=400):
 
 def test_the_newest_window_is_held_out_and_the_newest_of_the_rest_is_for_early_stopping():
     table = rows()
-    split = divide(table, SplitSettings(holdout=timedelta(days=7)), time="event_timestamp", known_at=None)
+    split = divide(
+        table, SplitSettings(holdout=timedelta(days=7), validation_share=0.1), time="event_timestamp", known_at=None
+    )
     times = table.column("event_timestamp").to_pylist()
     by_part = {name: [at for at, part in zip(times, split.parts, strict=True) if part == name] for name in split.parts}
     assert max(by_part[TRAIN]) < min(by_part[VALIDATION]) < min(by_part[HOLDOUT])
@@ -46,7 +48,7 @@ def test_the_newest_window_is_held_out_and_the_newest_of_the_rest_is_for_early_s
 
 def test_rows_of_one_instant_are_not_torn_apart():
     table = pa.table({"event_timestamp": [START] * 300 + [START + timedelta(days=30)] * 10})
-    split = divide(table, SplitSettings(), time="event_timestamp", known_at=None)
+    split = divide(table, SplitSettings(validation_share=0.1), time="event_timestamp", known_at=None)
     assert set(split.parts[:300]) == {TRAIN}
 
 

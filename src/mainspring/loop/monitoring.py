@@ -13,7 +13,7 @@ from mainspring.loop.platform import Platform
 from mainspring.loop.state import RUN, RunRequest, dump, read, rollout_of
 from mainspring.retrain.policy import RetrainEvidence, decide, may_ask
 
-DRIFT_AT, ASKED_AT = "drift_at", "asked_at"
+DRIFT_AT, ALARM, ASKED_AT = "drift_at", "alarm", "asked_at"
 
 
 def log(platform: Platform) -> Outcome:
@@ -24,7 +24,9 @@ def log(platform: Platform) -> Outcome:
 
 
 def drift(platform: Platform) -> Outcome:
-    """Report on the newest whole window, once; an alarm is a ledger row and a message.
+    """Report on the newest whole window, once; an alarm that begins is a ledger row and a message.
+
+    An alarm stands until a window without one: the same drift, told again every day, would only be unlearnt to be heard.
 
     A loop that slept reports on the newest window only: what was not looked at in time is history, not news.
     """
@@ -38,8 +40,10 @@ def drift(platform: Platform) -> Outcome:
         platform.ledger.put_state({DRIFT_AT: dump(at)})
         return STILL
     report = platform.drift.run(stable, at)
-    state = {DRIFT_AT: dump(at)}
-    if report.verdict != "alarm":
+    alarming = report.verdict == "alarm"
+    standing = platform.ledger.state(ALARM) == stable
+    state = {DRIFT_AT: dump(at), ALARM: stable if alarming or (standing and report.verdict == "no_data") else ""}
+    if not alarming or standing:
         platform.ledger.put_state(state)
         return STILL
     drifted = [one for one in report.features if one.drifted and one.reference == report.acted_on]
@@ -104,7 +108,10 @@ def gather(platform: Platform, champion: str) -> RetrainEvidence:
     trained = [one.at for one in decisions if one.kind == "gate_passed" and one.version == champion]
     since = trained[-1] if trained else decisions[0].at
     asked = tuple(one.at for one in decisions if one.kind == "trigger" and not one.id.startswith("trigger:first"))
-    alarms = [one for one in decisions if one.kind == "alarm" and one.version == champion and one.at > since]
+    # Which began with this champion, and stands.
+    alarms = [one for one in decisions if one.kind == "alarm" and one.version == champion]
+    if platform.ledger.state(ALARM) != champion:
+        alarms = []
     running = read(platform.ledger, RUN, RunRequest) is not None
     return RetrainEvidence(champion, since, asked, running, alarms[-1].why if alarms else "")
 

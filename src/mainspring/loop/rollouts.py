@@ -11,7 +11,7 @@ from mainspring.domain.model_version import ModelVersion
 from mainspring.domain.rollout import Endpoint, Rollout, RolloutPhase
 from mainspring.loop.outcome import MOVED, STILL, WAITING, Outcome
 from mainspring.loop.platform import Platform
-from mainspring.loop.state import ROLLOUT, dump, rollout_of
+from mainspring.loop.state import ROLLOUT, RUN, RunRequest, dump, read, rollout_of
 from mainspring.rollout.rules import judge
 
 
@@ -50,6 +50,8 @@ def _idle(platform: Platform, rollout: Rollout) -> Outcome:
     waiting = _keep(platform, rollout)
     if waiting is not STILL:
         return waiting
+    if read(platform.ledger, RUN, RunRequest) is not None:
+        return STILL  # The run that makes a version is written down to its end before that version is rolled out.
     candidate = next_candidate(platform, rollout)
     if candidate is None:
         return STILL

@@ -9,6 +9,7 @@ from pathlib import Path
 from mainspring.adapters.kfp.runner import KfpLocalRunner
 from mainspring.domain.errors import NotFound
 from mainspring.domain.run import Run, Step
+from mainspring.platforms.cache import cache_keys
 from mainspring.platforms.data import instant
 from mainspring.platforms.step import ENTRY
 from mainspring.settings.load import LoadedProject
@@ -16,7 +17,7 @@ from mainspring.settings.load import LoadedProject
 
 def runner(loaded: LoadedProject) -> KfpLocalRunner:
     """The project's pipeline runner."""
-    return KfpLocalRunner(loaded.paths, ENTRY, lambda parameters: {})
+    return KfpLocalRunner(loaded.paths, ENTRY, lambda parameters: cache_keys(loaded, parameters))
 
 
 def run_pipeline(loaded: LoadedProject, as_of: str, resume: str, tell: Callable[[Step], None]) -> Run:

@@ -8,19 +8,63 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from mainspring.adapters.kfp.execute import REQUEST, numbers_file
+from mainspring.adapters.kfp.worker import ask
 from mainspring.domain.errors import MainspringError
 from mainspring.domain.run import Step
+from mainspring.settings.paths import ProjectPaths
 
 ENTRY = "mainspring.platforms.step:run_step"
+HERE = "mainspring.platforms.step:run_here"
+WARM = [
+    "great_expectations",
+    "great_expectations.expectations",
+    "mlflow",
+    "mlflow.pyfunc",
+    "mlflow.artifacts",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.model_registry.sqlalchemy_store",
+    "duckdb",
+    "pandas",
+    "xgboost",
+    "sklearn.compose",
+    "sklearn.linear_model",
+    "onnxruntime",
+    "skl2onnx",
+    "onnxmltools.convert.xgboost.operator_converters.XGBoost",
+    "kfp.local",
+    "mainspring.adapters.feast.asof_store",
+    "feast.infra.online_stores.sqlite",
+    "mainspring.adapters.kfp.components",
+    "mainspring.platforms.steps",
+    "mainspring.platforms.laptop",
+    "mainspring.adapters.mlflow.registry",
+]
+"""What a warm worker imports before it is asked."""
 
 
 def run_step(
     name: str, project: str, run_id: str, parameters: str, inputs: dict[str, str], outputs: dict[str, str]
 ) -> dict[str, float]:
-    """Run one step; returns its numbers. `parameters` is JSON with `known_at` (ISO 8601) and `champion`.
+    """Run one step, in the project's warm worker where there is one; returns its numbers.
 
-    Errors: whatever the step raises, after its reason was written to the run's folder.
+    `parameters` is JSON with `known_at` (ISO 8601) and `champion`. Errors: whatever the step raises, after its reason was
+    written to the run's folder.
     """
+    call: list[Any] = [name, project, run_id, parameters, inputs, outputs]
+    answer = ask(ProjectPaths(Path(project)).state, HERE, call)
+    if answer is None:
+        return run_here(name, project, run_id, parameters, inputs, outputs)
+    if "error" in answer:
+        raise MainspringError(f"{answer['kind']}: {answer['error']}")
+    numbers: dict[str, float] = answer["value"]
+    return numbers
+
+
+def run_here(
+    name: str, project: str, run_id: str, parameters: str, inputs: dict[str, str], outputs: dict[str, str]
+) -> dict[str, float]:
+    """Run one step in this process."""
     from mainspring.platforms.steps import STEPS, StepCall
     from mainspring.settings.load import load_project
 
@@ -45,7 +89,20 @@ def run_step(
         record.put("failed", f"{type(error).__name__}: {error}")
         raise
     record.put("succeeded", numbers=numbers)
+    _keep(loaded.paths, run_id, name, numbers)
     return numbers
+
+
+def _keep(paths: ProjectPaths, run_id: str, name: str, numbers: dict[str, float]) -> None:
+    """Numbers by cache key, for a later run that takes this step from the cache."""
+    request = paths.runs / run_id / REQUEST
+    key = json.loads(request.read_bytes())["cache_keys"].get(name, "") if request.exists() else ""
+    if key:
+        path = numbers_file(paths.steps, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{run_id}.part")
+        part.write_text(json.dumps(numbers), encoding="utf-8")
+        part.replace(path)
 
 
 class StepRecord:

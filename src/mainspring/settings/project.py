@@ -121,8 +121,9 @@ class SplitSettings(_Part):
     them. Two weeks: each weekday twice, as in `retrain.ask_window`; what is held out is lost to the evaluated model only."""
     holdout_share: float = Field(default=0.2, gt=0, lt=0.9)
     """Without event times: the share of rows held out, chosen by a hash of the row."""
-    validation_share: float = Field(default=0.1, ge=0, lt=0.9)
-    """The share of the training rows (the newest, when there are times) offered to `train` for early stopping."""
+    validation_share: float = Field(default=0.0, ge=0, lt=0.9)
+    """The share of the training rows (the newest, when there are times) set aside for a `train` that stops early.
+    None by default: the newest rows are those a model has most from, and most recipes do not look at them."""
     window: Duration | None = None
     """Train on this much of the newest history. None: all of it."""
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.adapters.kfp.execute import LOCK, OUTPUT, REQUEST, RESULT
+from mainspring.adapters.kfp.worker import ask
 from mainspring.domain.codec import from_json
 from mainspring.domain.errors import NotFound
 from mainspring.domain.run import STEPS, Run, Step
@@ -28,7 +29,10 @@ _START_SECONDS = 20.0
 
 
 class KfpLocalRunner:
-    """`PipelineRunner` on `kfp.local`. A run is a folder: `request.json`, a record for each step, `result.json`."""
+    """`PipelineRunner` on `kfp.local`. A run is a folder: `request.json`, a record for each step, `result.json`.
+
+    Where a warm worker answers for the project, it runs there; otherwise in a process of its own.
+    """
 
     def __init__(self, paths: ProjectPaths, entry: str, plan: PlanKeys) -> None:
         self._paths = paths
@@ -58,18 +62,22 @@ class KfpLocalRunner:
             part = folder / "request.part"
             part.write_text(json.dumps(request, indent=2), encoding="utf-8")
             part.replace(folder / REQUEST)
-        with (folder / OUTPUT).open("ab") as output:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "mainspring.adapters.kfp.execute", str(folder)],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        self._children[run_id] = child
+        answer = ask(self._paths.state, "mainspring.adapters.kfp.execute:start", [str(folder)], output=folder / OUTPUT)
+        if answer is None:
+            with (folder / OUTPUT).open("ab") as output:
+                self._children[run_id] = subprocess.Popen(
+                    [sys.executable, "-m", "mainspring.adapters.kfp.execute", str(folder)],
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
         # Until it holds its lock nobody could tell that it lives, and a second one would be started.
         until = time.monotonic() + _START_SECONDS
-        while time.monotonic() < until and not _alive(folder) and child.poll() is None:
+        child = self._children.get(run_id)
+        while time.monotonic() < until and not _alive(folder) and not (folder / RESULT).exists():
+            if child is not None and child.poll() is not None:
+                break
             time.sleep(0.01)
 
     def status(self, run_id: str) -> Run | None:
@@ -164,13 +172,7 @@ def _alive(folder: Path) -> bool:
 
 
 def _holder(folder: Path) -> int | None:
-    """The process that runs it, by its command line: a pid in a file could be another's by now."""
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                words = (process / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if b"mainspring.adapters.kfp.execute" in words and str(folder).encode() in words:
-                return int(process.name)
-    return None
+    """The process that runs it: it holds the lock, and wrote its pid there."""
+    if not _alive(folder):
+        return None
+    return int((folder / LOCK).read_bytes() or 0) or None

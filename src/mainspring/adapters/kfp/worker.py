@@ -1,0 +1,147 @@
+"""A warm worker: a process that has imported what steps need, and forks for each of them.
+
+Importing Feast, Great Expectations and MLflow takes fifteen seconds; forking a process that has done so takes none. It
+ends when the process that started it ends. Without one, whoever asks does the work in a process of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+SOCKET, OUTPUT = "worker.sock", "worker.log"
+_LONGEST = 1 << 20
+_LOOK_SECONDS = 1.0
+
+
+def ask(folder: Path, call: str, arguments: list[Any], *, output: Path | None = None) -> dict[str, Any] | None:
+    """Have `call` (`module:function`) called with JSON arguments; its answer, or None when no worker answers there.
+
+    The answer has `value`, or `error` with the text of what was raised. With `output` the call goes on by itself, in a
+    session of its own that writes there, and the answer comes at once.
+    """
+    with _place(folder) as path, socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(path)
+        except OSError:
+            return None
+        request = {"call": call, "arguments": arguments, "output": str(output) if output else ""}
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        with connection.makefile("rb") as stream:
+            line = stream.readline(_LONGEST)
+    if not line:
+        return {"error": "the worker's process ended before it answered", "kind": "RuntimeError"}
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+def main(folder: Path, modules: list[str]) -> int:
+    """Import `modules`, then fork for every request, until the starter is gone."""
+    warnings.simplefilter("ignore")
+    starter = os.getppid()
+    for name in modules:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with _place(folder) as path, socket.socket(socket.AF_UNIX) as listener:
+        new = f"{path}.{os.getpid()}"
+        listener.bind(new)
+        listener.listen(64)
+        os.replace(new, path)
+        listener.settimeout(_LOOK_SECONDS)
+        while os.getppid() == starter:
+            try:
+                connection, _ = listener.accept()
+            except TimeoutError:
+                continue
+            if os.fork() == 0:
+                listener.close()
+                _work(connection)
+            connection.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    return 0
+
+
+def _work(connection: socket.socket) -> None:
+    """In the forked process: one call, its answer, and the end."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        connection.setblocking(True)
+        with connection.makefile("rb") as stream:
+            request = json.loads(stream.readline(_LONGEST))
+        module, function = request["call"].split(":")
+        if request["output"]:
+            os.setsid()
+            file = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            os.dup2(file, 1)
+            os.dup2(file, 2)
+            connection.sendall(b'{"value": null}\n')
+        try:
+            answer = {"value": getattr(importlib.import_module(module), function)(*request["arguments"])}
+        except BaseException as error:
+            traceback.print_exc()
+            answer = {"error": str(error), "kind": type(error).__name__}
+        with contextlib.suppress(OSError):
+            connection.sendall(json.dumps(answer).encode() + b"\n")
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+@contextlib.contextmanager
+def warm_worker(folder: Path, modules: list[str]) -> Iterator[Callable[[float], bool]]:
+    """A worker for as long as the block lasts. What is given waits so many seconds until it is warm, and says if it is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / OUTPUT).open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mainspring.adapters.kfp.worker", str(folder.resolve()), *modules],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def wait(seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while process.poll() is None and time.monotonic() < until:
+            if (folder / SOCKET).exists():
+                return True
+            time.sleep(0.05)
+        return False
+
+    (folder / SOCKET).unlink(missing_ok=True)
+    try:
+        yield wait
+    finally:
+        process.terminate()
+        process.wait()
+        (folder / SOCKET).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _place(folder: Path) -> Iterator[str]:
+    """A socket's path may have 108 characters: one below an open folder is always short enough."""
+    folder.mkdir(parents=True, exist_ok=True)
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{place}/{SOCKET}"
+    finally:
+        os.close(place)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
