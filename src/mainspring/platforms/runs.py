@@ -8,15 +8,21 @@ from pathlib import Path
 
 from mainspring.adapters.kfp.runner import KfpLocalRunner
 from mainspring.domain.run import Run, Step
-from mainspring.platforms.cache import cache_keys
+from mainspring.platforms.cache import cache_keys, files_digest
 from mainspring.platforms.data import instant
-from mainspring.platforms.step import ENTRY, ON_FAILURE
+from mainspring.platforms.step import ENTRY, FILES, ON_FAILURE, modules
 from mainspring.settings.load import LoadedProject
 
 
 def runner(loaded: LoadedProject) -> KfpLocalRunner:
     """The project's pipeline runner."""
-    return KfpLocalRunner(loaded.paths, ENTRY, lambda parameters: cache_keys(loaded, parameters), on_failure=ON_FAILURE)
+    return KfpLocalRunner(
+        loaded.paths,
+        ENTRY,
+        lambda parameters: cache_keys(loaded, parameters) | {FILES: files_digest(loaded.paths.root)},
+        on_failure=ON_FAILURE,
+        modules=modules(loaded),
+    )
 
 
 def run_pipeline(
