@@ -59,6 +59,7 @@ def estimate(
     names, of_row = np.unique(np.asarray(blocks), return_inverse=True)
     if len(names) < 2:
         return Estimate(value, rows=len(known), blocks=len(names), confidence=confidence)
+    known, answered, of_row = _sorted(known, answered, of_row)
     drawn = [score(metric, known, answered, weights[of_row]) for weights in _draws(len(names), repetitions, seed)]
     low, high = _ends(drawn, confidence)
     return Estimate(value, low, high, len(known), len(names), confidence)
@@ -85,12 +86,27 @@ def estimate_gain(
     names, of_row = np.unique(np.asarray(blocks), return_inverse=True)
     if len(names) < 2:
         return Estimate(value, rows=len(known), blocks=len(names), confidence=confidence)
-    drawn = [
-        sign * (score(metric, known, left, weights[of_row]) - score(metric, known, right, weights[of_row]))
-        for weights in _draws(len(names), repetitions, seed)
-    ]
+    of_left, of_right = _sorted(known, left, of_row), _sorted(known, right, of_row)
+
+    def gain(weights: Any) -> float:
+        new_score, old_score = (
+            score(metric, truths, given, weights[rows]) for truths, given, rows in (of_left, of_right)
+        )
+        return sign * (new_score - old_score)
+
+    drawn = [gain(weights) for weights in _draws(len(names), repetitions, seed)]
     low, high = _ends(drawn, confidence)
     return Estimate(value, low, high, len(known), len(names), confidence)
+
+
+def _sorted(truth: Any, outputs: Any, of_row: Any) -> tuple[Any, Any, Any]:
+    """In order of the answers: scores that sort them do so hundreds of times, and what is sorted sorts fast."""
+    import numpy as np
+
+    if outputs.ndim != 1:
+        return truth, outputs, of_row
+    order = np.argsort(outputs, kind="stable")
+    return truth[order], outputs[order], of_row[order]
 
 
 def _draws(blocks: int, repetitions: int, seed: int) -> Any:

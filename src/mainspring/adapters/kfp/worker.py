@@ -20,7 +20,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 SOCKET, OUTPUT = "worker.sock", "worker.log"
 _LONGEST = 1 << 20
@@ -54,13 +54,19 @@ def answers(folder: Path) -> bool:
 
 
 def main(folder: Path, modules: list[str]) -> int:
-    """Import `modules`, then fork for every request, until the starter is gone."""
+    """Import `modules`, then fork for every request, until the starter is gone.
+
+    A name with a function (`module:function`) is called with the folder, in a process of its own.
+    """
     warnings.simplefilter("ignore")
     starter = os.getppid()
-    for name in modules:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for name in modules:
+        module, _, function = name.partition(":")
+        with contextlib.suppress(ImportError):
+            found = importlib.import_module(module)
+            if function and os.fork() == 0:
+                _prepare(getattr(found, function), folder)
     with _place(folder) as path, socket.socket(socket.AF_UNIX) as listener:
         new = f"{path}.{os.getpid()}"
         listener.bind(new)
@@ -79,6 +85,15 @@ def main(folder: Path, modules: list[str]) -> int:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
     return 0
+
+
+def _prepare(call: Callable[[str], Any], folder: Path) -> NoReturn:
+    try:
+        call(str(folder))
+    except BaseException:
+        traceback.print_exc()  # whoever needs it will say what is wrong
+    finally:
+        os._exit(0)
 
 
 def _work(connection: socket.socket) -> None:

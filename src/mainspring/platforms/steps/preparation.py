@@ -132,13 +132,14 @@ def in_the_projects_names(call: StepCall, rows: pa.Table) -> pa.Table:
 def in_words(one: ExpectationResult) -> str:
     """A result in one line: expectation, column, count, and examples.
 
-    >>> in_words(ExpectationResult("expect_mean", "late", "warning", False, 0, ("observed 0.7", "max_value 0.6")))
-    'expect_mean on late: observed 0.7; max_value 0.6'
+    >>> in_words(ExpectationResult("expect_mean", "late", "warning", False, 0, ("observed 0.7",), "max_value 0.6"))
+    'expect_mean on late (max_value 0.6): observed 0.7'
     """
+    asked = f" ({one.asked})" if one.asked else ""
     rows = f"{one.unexpected_count:,} row{'s' if one.unexpected_count != 1 else ''}" if one.unexpected_count else ""
     examples = "; ".join(one.examples)
     found = f"{rows} ({examples})" if rows and examples else rows or examples or "not met"
-    return f"{one.expectation} on {one.column or 'the table'}: {found}"
+    return f"{one.expectation} on {one.column or 'the table'}{asked}: {found}"
 
 
 def _warnings(results: Sequence[ExpectationResult]) -> list[str]:
