@@ -82,6 +82,8 @@ def engineer(call: StepCall) -> dict[str, float]:
     for name in carried.column_names:
         if name not in rows.column_names:
             rows = rows.append_column(name, carried.column(name))
+    if asked := features.on_demand():
+        call.notes.append(f"callers have to send {', '.join(asked)}: no predictor computes an on-demand view")
     strange = [name for name in settings.gate.slices if name not in rows.column_names]
     if strange:
         raise ConfigError(
