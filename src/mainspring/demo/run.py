@@ -47,10 +47,13 @@ class Teller(Protocol):
         ...
 
 
-def demo(folder: Path, write_project: Write, teller: Teller, *, until: datetime = LAST) -> Summary:
+def demo(
+    folder: Path, write_project: Write, teller: Teller, *, until: datetime = LAST, write_data: Write = write_flights
+) -> Summary:
     """Replay the year through the loop in `folder`, which must be new or empty; the project stays there.
 
-    `write_project` writes the flights template into a folder. Errors: whatever stops the loop, with its reason.
+    `write_project` writes the flights template into a folder, `write_data` its tables. Errors: whatever stops the loop,
+    with its reason.
     """
     began = time.monotonic()
     if folder.exists() and any(folder.iterdir()):
@@ -61,7 +64,7 @@ def demo(folder: Path, write_project: Write, teller: Teller, *, until: datetime 
         loaded = _any_port(load_project(folder))
         warm = stack.enter_context(warm_worker(loaded.paths.state, WARM))
         teller.stage("writing the year's flights")
-        write_flights(folder / "data")
+        write_data(folder / "data")
         questions = flight_questions(folder / "data", FIRST, until)
         stack.enter_context(lease(loaded.paths.lease))
         clock = ReplayedClock(FIRST)
