@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from mainspring.adapters.feast.store import FeastFeatureStore
 from mainspring.adapters.sql.source import SqlSource
 from mainspring.domain.time import TimeWindow
 from mainspring.features.questions import first_asked, labelled, questions
@@ -14,6 +14,9 @@ from mainspring.features.schedule import first_tick, run_transforms
 from mainspring.features.transforms import TransformSession, load_module
 from mainspring.settings.load import LoadedProject
 from mainspring.sources.open import open_sources
+
+if TYPE_CHECKING:
+    from mainspring.adapters.feast.store import FeastFeatureStore
 
 
 class LaptopFeatures:
@@ -38,11 +41,24 @@ class LaptopFeatures:
         self._advanced_to = until
         return sum(written.values())
 
-    def questions(self, known_at: datetime, window: TimeWindow | None = None) -> pa.Table:
-        """Questions asked by `known_at`, with the labels known by then."""
-        entities = sorted({key for view in self.store.views() for key in view.entities}) if self.store else []
+    def entities(self) -> list[str]:
+        """The join keys of the project's views."""
+        return sorted({key for view in self.store.views() for key in view.entities}) if self.store else []
+
+    def versions(self) -> dict[str, str]:
+        """A digest of how each view's values come about, by name: its definition, and the transform that computes it."""
+        if self.store is None:
+            return {}
+        computed = set(self._session.views)
+        return {
+            name: f"{digest}+{self._session.definition(name)}" if name in computed else digest
+            for name, digest in self.store.feature_versions().items()
+        }
+
+    def questions(self, known_at: datetime, window: TimeWindow | None = None, *, carry: bool = False) -> pa.Table:
+        """Questions asked by `known_at`, with the labels known by then; `carry`: and columns that have no role."""
         source = self.sources[self._settings.target.source]
-        return questions(self._settings, source, entities, known_at=known_at, window=window)
+        return questions(self._settings, source, self.entities(), known_at=known_at, window=window, carry=carry)
 
     def training_set(self, known_at: datetime) -> pa.Table:
         """Labelled questions with their features as they were known when each was asked."""
@@ -64,4 +80,8 @@ def _store(loaded: LoadedProject) -> FeastFeatureStore | None:
         return None
     objects = {} if repo is not None else vars(load_module(definitions, "mainspring_project_features"))
     folder = None if repo is None else loaded.paths.root / repo
+    from mainspring.adapters.feast.store import (
+        FeastFeatureStore,
+    )  # seconds, which a project without views does not need
+
     return FeastFeatureStore(settings.name, loaded.paths.features, objects, settings.features.service, repo=folder)
