@@ -78,10 +78,9 @@ def _store(loaded: LoadedProject) -> FeastFeatureStore | None:
     repo = settings.features.repo
     if repo is None and not definitions.is_file():
         return None
+    from mainspring.adapters.feast.store import FeastFeatureStore
+
     objects = {} if repo is not None else vars(load_module(definitions, "mainspring_project_features"))
     folder = None if repo is None else loaded.paths.root / repo
-    from mainspring.adapters.feast.store import (
-        FeastFeatureStore,
-    )  # seconds, which a project without views does not need
 
     return FeastFeatureStore(settings.name, loaded.paths.features, objects, settings.features.service, repo=folder)

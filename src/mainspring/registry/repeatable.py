@@ -34,7 +34,7 @@ def _renumbered(node: Any, ids: dict[int, int], files: dict[str, str], contents:
         return [_renumbered(one, ids, files, contents) for one in node]
     if not isinstance(node, dict):
         return node
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in node.items():
         if key == "__id__" and isinstance(value, int):
             found[key] = ids.setdefault(value, len(ids) + 1)
