@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from mainspring.adapters.feast.store import FeastFeatureStore
 from mainspring.adapters.sql.source import SqlSource
 from mainspring.domain.time import TimeWindow
 from mainspring.features.questions import first_asked, labelled, questions
@@ -14,6 +14,9 @@ from mainspring.features.schedule import first_tick, run_transforms
 from mainspring.features.transforms import TransformSession, load_module
 from mainspring.settings.load import LoadedProject
 from mainspring.sources.open import open_sources
+
+if TYPE_CHECKING:
+    from mainspring.adapters.feast.store import FeastFeatureStore
 
 
 class LaptopFeatures:
@@ -73,6 +76,9 @@ def _store(loaded: LoadedProject) -> FeastFeatureStore | None:
     repo = settings.features.repo
     if repo is None and not definitions.is_file():
         return None
+    # Feast takes seconds to import, and a project without views needs none of it.
+    from mainspring.adapters.feast.store import FeastFeatureStore
+
     objects = {} if repo is not None else vars(load_module(definitions, "mainspring_project_features"))
     folder = None if repo is None else loaded.paths.root / repo
     return FeastFeatureStore(settings.name, loaded.paths.features, objects, settings.features.service, repo=folder)
