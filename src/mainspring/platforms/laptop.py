@@ -78,6 +78,7 @@ def _store(loaded: LoadedProject) -> FeastFeatureStore | None:
     repo = settings.features.repo
     if repo is None and not definitions.is_file():
         return None
+    # Feast takes seconds to import, and a project without views needs none of it.
     from mainspring.adapters.feast.store import FeastFeatureStore
 
     objects = {} if repo is not None else vars(load_module(definitions, "mainspring_project_features"))

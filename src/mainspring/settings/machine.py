@@ -1,4 +1,4 @@
-"""What this machine's libraries are told before they are loaded: to share its cores, and to keep quiet."""
+"""What numerical libraries are told before they are loaded: to share this machine's cores."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ _SAID = {
     # Trainer, predictors and proxy share the cores. Threads that spin while they wait for one another make a fit of two
     # seconds take twelve as soon as one core is busy.
     "OMP_WAIT_POLICY": "PASSIVE",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "GX_ANALYTICS_ENABLED": "False",
 }
 
 
