@@ -41,7 +41,7 @@ class PersonRequest:
     @property
     def id(self) -> str:
         """The ledger row's id."""
-        return f"requested:{self.wish}:{self.at:%Y-%m-%dT%H:%M:%S.%f}:{self.actor}"
+        return f"requested:{self.wish}:{self.version}:{self.at:%Y-%m-%dT%H:%M:%S.%f}:{self.actor}"
 
     @property
     def words(self) -> str:
@@ -159,11 +159,11 @@ def _approve(platform: Platform, request: PersonRequest, why: str) -> None:
     version = _version(platform, request.version)
     if platform.settings.rollout.approval != "person" or version is None or version.approver != POLICY:
         return
-    platform.registry.annotate(version.version, {"mainspring.approver": request.actor})
     what = f"version {version.version} is approved"
     platform.ledger.append(
         Decision(f"approved:{version.version}", "approved", what, why, request.actor, request.at, version.version)
     )
+    platform.registry.annotate(version.version, {"mainspring.approver": request.actor})
 
 
 def _not_to_start(platform: Platform, version: str) -> str:

@@ -67,18 +67,28 @@ def alike(tables: list[pa.Table]) -> list[pa.Table]:
     for schema in {table.schema for table in tables}:
         for field in schema:
             types[field.name].add(field.type)
-    clashing = {name for name, found in types.items() if len(found) > 1}
+    clashing = {name: _common(found) for name, found in types.items() if len(found) > 1}
     if not clashing:
         return tables
     return [
         pa.table(
             {
-                name: table.column(name).cast(pa.string()) if name in clashing else table.column(name)
+                name: table.column(name).cast(clashing[name]) if name in clashing else table.column(name)
                 for name in table.column_names
             }
         )
         for table in tables
     ]
+
+
+def _common(types: set[Any]) -> Any:
+    import pyarrow as pa
+
+    # Parquet names the elements of a list otherwise than Arrow does.
+    if all(pa.types.is_list(one) for one in types):
+        (element,) = {one.value_type for one in types}
+        return pa.list_(element)
+    return pa.string()
 
 
 def within(table: pa.Table, window: TimeWindow | None) -> pa.Table:
