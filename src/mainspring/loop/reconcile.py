@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mainspring.domain.errors import TemporaryError
-from mainspring.loop import monitoring, rollouts, runs
+from mainspring.loop import alerts, monitoring, rollouts, runs
 from mainspring.loop.outcome import MOVED, WAITING, Outcome
 from mainspring.loop.platform import Platform
 from mainspring.telemetry.logs import Log
@@ -30,6 +30,7 @@ def _features(platform: Platform) -> Outcome:
 
 
 CHORES: dict[str, Chore] = {
+    "alerts": alerts.send,
     "features": _features,
     "first": runs.request_first,
     "run": runs.turn,

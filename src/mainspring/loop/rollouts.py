@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from mainspring.domain.decision import Alert, Decision, DecisionKind
 from mainspring.domain.model_version import ModelVersion
 from mainspring.domain.rollout import Endpoint, Rollout, RolloutPhase
+from mainspring.loop.alerts import owed
 from mainspring.loop.outcome import MOVED, STILL, WAITING, Outcome
 from mainspring.loop.platform import Platform
 from mainspring.loop.state import ROLLOUT, RUN, RunRequest, dump, read, rollout_of
@@ -76,6 +77,8 @@ def next_candidate(platform: Platform, rollout: Rollout) -> ModelVersion | None:
 
 
 def _deploying(platform: Platform, rollout: Rollout) -> Outcome:
+    # Callers are answered meanwhile: whatever died of what serves them is started again.
+    _keep(platform, replace(rollout, candidate="", candidate_build=""))
     candidate = _version(platform, rollout.candidate)
     if not rollout.candidate_build:
         platform.registry.set_alias("challenger", rollout.candidate)
@@ -121,19 +124,16 @@ def _roll_back(platform: Platform, rollout: Rollout, why: str, numbers: dict[str
     now = platform.clock.now()
     step = replace(rollout, phase="rolling_back", weight_percent=0, phase_since=now, reason=why)
     back = f"back to version {rollout.stable}" if rollout.stable else "nothing to go back to"
-    outcome = _decide(platform, step, "rolled_back", f"version {rollout.candidate} rolled back: {back}", why, numbers)
-    text = f"Version {rollout.candidate} was rolled back: {why}"
-    platform.notifier.notify(
-        Alert(
-            f"rolled_back:{rollout.id}",
-            text,
-            now,
-            "critical",
-            "mainspring ledger",
-            f"keep version {rollout.stable} in service",
-        )
+    alert = Alert(
+        f"rolled_back:{rollout.id}",
+        f"Version {rollout.candidate} was rolled back: {why}",
+        now,
+        "critical",
+        "mainspring ledger",
+        f"keep version {rollout.stable} in service",
     )
-    return outcome
+    what = f"version {rollout.candidate} rolled back: {back}"
+    return _decide(platform, step, "rolled_back", what, why, numbers, owed(alert))
 
 
 def _promoting(platform: Platform, rollout: Rollout) -> Outcome:
@@ -194,13 +194,19 @@ def _keep(platform: Platform, rollout: Rollout) -> Outcome:
 
 
 def _decide(
-    platform: Platform, rollout: Rollout, kind: DecisionKind, what: str, why: str, numbers: dict[str, Any]
+    platform: Platform,
+    rollout: Rollout,
+    kind: DecisionKind,
+    what: str,
+    why: str,
+    numbers: dict[str, Any],
+    more: Mapping[str, str] | None = None,
 ) -> Outcome:
     decision_id = f"{kind}:{rollout.id}" + (f":{rollout.weight_percent}" if kind == "weight" else "")
     decision = Decision(
         decision_id, kind, what, why, "policy:auto", platform.clock.now(), rollout.candidate, "", numbers
     )
-    platform.ledger.append(decision, state={ROLLOUT: dump(rollout)})
+    platform.ledger.append(decision, state={ROLLOUT: dump(rollout), **(more or {})})
     return MOVED
 
 

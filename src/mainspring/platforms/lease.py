@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mainspring.adapters.processes.locks import sign
 from mainspring.domain.errors import ConflictError
 
 
@@ -27,8 +28,7 @@ def lease(path: Path) -> Iterator[None]:
             raise ConflictError(
                 f"another loop runs for this project (process {holder})", where=str(path), next_step="mainspring status"
             ) from None
-        os.ftruncate(file, 0)
-        os.pwrite(file, str(os.getpid()).encode(), 0)
+        sign(file)
         yield
     finally:
         os.close(file)

@@ -6,13 +6,17 @@ import json
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mainspring.adapters.kfp.execute import REQUEST, numbers_file
+from mainspring.adapters.kfp.execute import REQUEST, STEP_LOCK, numbers_file
 from mainspring.adapters.kfp.worker import ask
+from mainspring.adapters.processes.locks import locked
 from mainspring.domain.errors import MainspringError
 from mainspring.domain.run import Step
 from mainspring.settings.paths import ProjectPaths
+
+if TYPE_CHECKING:
+    from mainspring.settings.load import LoadedProject
 
 ENTRY = "mainspring.platforms.step:run_step"
 HERE = "mainspring.platforms.step:run_here"
@@ -65,10 +69,24 @@ def run_here(
     name: str, project: str, run_id: str, parameters: str, inputs: dict[str, str], outputs: dict[str, str]
 ) -> dict[str, float]:
     """Run one step in this process."""
-    from mainspring.platforms.steps import STEPS, StepCall
     from mainspring.settings.load import load_project
 
     loaded = load_project(Path(project))
+    # The step of a run whose process was killed may be at work still: two of them would register two versions.
+    with locked(loaded.paths.runs / run_id / STEP_LOCK):
+        return _run(loaded, name, run_id, parameters, inputs, outputs)
+
+
+def _run(
+    loaded: LoadedProject,
+    name: str,
+    run_id: str,
+    parameters: str,
+    inputs: dict[str, str],
+    outputs: dict[str, str],
+) -> dict[str, float]:
+    from mainspring.platforms.steps import STEPS, StepCall
+
     record = StepRecord(loaded.paths.runs / run_id, "register" if name == "refuse" else name)
     given: dict[str, Any] = json.loads(parameters)
     call = StepCall(

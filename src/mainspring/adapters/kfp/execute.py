@@ -11,14 +11,17 @@ import json
 import os
 import sys
 import time
+import traceback
 import warnings
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mainspring.adapters.kfp.pipeline import STEP_CALLS
+from mainspring.adapters.processes.locks import sign
+from mainspring.domain.run import STEPS
 
-LOCK, REQUEST, RESULT, OUTPUT = "run.lock", "request.json", "result.json", "output.log"
+LOCK, STEP_LOCK, REQUEST, RESULT, OUTPUT = "run.lock", "step.lock", "request.json", "result.json", "output.log"
 
 
 def start(folder: str) -> int:
@@ -31,8 +34,7 @@ def main(folder: Path) -> int:
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     if not _lock(lock):
         return 0
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    sign(lock)
     if (folder / RESULT).exists():
         return 0
     request = json.loads((folder / REQUEST).read_bytes())
@@ -40,6 +42,10 @@ def main(folder: Path) -> int:
     try:
         _run(request)
     except Exception as error:  # kfp raises a RuntimeError for every kind of failure; the step's record has the reason
+        if not any(_status(folder, name) == "failed" for name in STEPS):
+            # No step said that it failed: a process was killed. Without a result the run counts as interrupted.
+            traceback.print_exc()
+            return 1
         reason = str(error) or type(error).__name__
     else:
         _record_cached(folder, request)
@@ -53,8 +59,10 @@ def _record_cached(folder: Path, request: dict[str, Any]) -> None:
     for task in STEP_CALLS:
         kept = numbers_file(Path(request["cache"]), request["cache_keys"].get(task, ""))
         record = folder / f"{'register' if task == 'refuse' else task}.json"
-        if record.exists() or not kept.exists() or task == ("refuse" if passed else "register"):
-            if task == "evaluate" and record.exists():
+        # What an interrupted attempt left is not what this one found.
+        done = _status(folder, record.stem) in ("succeeded", "cached")
+        if done or not kept.exists() or task == ("refuse" if passed else "register"):
+            if task == "evaluate" and done:
                 passed = bool(json.loads(record.read_bytes())["numbers"]["passed"])
             continue
         numbers = json.loads(kept.read_bytes())
@@ -62,6 +70,11 @@ def _record_cached(folder: Path, request: dict[str, Any]) -> None:
             passed = bool(numbers["passed"])
         step = {"name": record.stem, "status": "cached", "seconds": 0.0, "reason": ""}
         _write(record, {"step": step, "numbers": numbers})
+
+
+def _status(folder: Path, step: str) -> str:
+    path = folder / f"{step}.json"
+    return str(json.loads(path.read_bytes())["step"]["status"]) if path.exists() else ""
 
 
 def numbers_file(cache: Path, key: str) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import json
 import os
 import signal
@@ -15,8 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mainspring.adapters.kfp.execute import LOCK, OUTPUT, REQUEST, RESULT
+from mainspring.adapters.kfp.execute import LOCK, OUTPUT, REQUEST, RESULT, STEP_LOCK
 from mainspring.adapters.kfp.worker import ask
+from mainspring.adapters.processes.locks import held
 from mainspring.domain.codec import from_json
 from mainspring.domain.errors import NotFound
 from mainspring.domain.run import STEPS, Run, Step
@@ -26,6 +27,9 @@ PlanKeys = Callable[[Mapping[str, str]], Mapping[str, str]]
 """The cache key of each task, from the run's parameters; empty: nothing is cached."""
 
 _START_SECONDS = 20.0
+_MOST_STARTS = 5
+"""A run whose process ends so often without finishing a step would do so for ever: out of memory, most likely."""
+_STARTS = "starts.json"
 
 
 class KfpLocalRunner:
@@ -59,11 +63,15 @@ class KfpLocalRunner:
                 "cache_keys": dict(self._plan(parameters)),
                 "started_at": datetime.now(UTC).isoformat(),
             }
-            part = folder / "request.part"
-            part.write_text(json.dumps(request, indent=2), encoding="utf-8")
-            part.replace(folder / REQUEST)
+            _write(folder / REQUEST, request)
+        starts = _count_start(folder)
+        if starts > _MOST_STARTS:
+            reason = f"its process ended {_MOST_STARTS} times within one step; what it said last: {_last_words(folder)}"
+            _write(folder / RESULT, _result(reason))
+            return
+        self._children = {name: child for name, child in self._children.items() if child.poll() is None}
         answer = ask(self._paths.state, "mainspring.adapters.kfp.execute:start", [str(folder)], output=folder / OUTPUT)
-        if answer is None:
+        if answer is None or "error" in answer:
             with (folder / OUTPUT).open("ab") as output:
                 self._children[run_id] = subprocess.Popen(
                     [sys.executable, "-m", "mainspring.adapters.kfp.execute", str(folder)],
@@ -127,15 +135,39 @@ class KfpLocalRunner:
         holder = _holder(folder)
         if holder is not None:
             os.killpg(holder, signal.SIGKILL)
-        part = folder / "result.part"
-        result = {
-            "succeeded": False,
-            "cancelled": True,
-            "reason": "cancelled",
-            "ended_at": datetime.now(UTC).isoformat(),
-        }
-        part.write_text(json.dumps(result), encoding="utf-8")
-        part.replace(folder / RESULT)
+        step = held(folder / STEP_LOCK)
+        if step:
+            # In the warm worker it is no child of the run's process.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(step[0], signal.SIGKILL)
+        _write(folder / RESULT, {**_result("cancelled"), "cancelled": True})
+
+
+def _result(reason: str) -> dict[str, Any]:
+    return {"succeeded": False, "reason": reason, "ended_at": datetime.now(UTC).isoformat()}
+
+
+def _write(path: Path, value: object) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=2), encoding="utf-8")
+    part.replace(path)
+
+
+def _count_start(folder: Path) -> int:
+    """Starts since the last step that was finished, this one included."""
+    path = folder / _STARTS
+    known = json.loads(path.read_bytes()) if path.exists() else {"done": 0, "starts": 0}
+    records = (_record(folder, name) for name in STEPS)
+    done = sum(record is not None and record["step"]["status"] in ("succeeded", "cached") for record in records)
+    starts = known["starts"] + 1 if done == known["done"] else 1
+    _write(path, {"done": done, "starts": starts})
+    return starts
+
+
+def _last_words(folder: Path) -> str:
+    path = folder / OUTPUT
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else []
+    return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "nothing")
 
 
 def _outcome(records: Mapping[str, dict[str, Any] | None]) -> dict[str, Any]:
@@ -160,19 +192,10 @@ def _step(name: str, record: dict[str, Any] | None, *, ended: bool) -> Step:
 
 
 def _alive(folder: Path) -> bool:
-    path = folder / LOCK
-    if not path.exists():
-        return False
-    with path.open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    return held(folder / LOCK) is not None
 
 
 def _holder(folder: Path) -> int | None:
     """The process that runs it: it holds the lock, and wrote its pid there."""
-    if not _alive(folder):
-        return None
-    return int((folder / LOCK).read_bytes() or 0) or None
+    signed = held(folder / LOCK)
+    return signed[0] if signed else None

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mainspring.adapters.processes.locks import locked
 from mainspring.settings.paths import ProjectPaths
 from mainspring.settings.project import ProjectSettings
 
@@ -31,7 +32,7 @@ class Tracking:
             from mlflow import MlflowClient
 
             if self.uri.startswith(_SQLITE):
-                Path(self.uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+                _ensure_database(Path(self.uri.removeprefix(_SQLITE)))
             self._client = MlflowClient(self.uri, self.uri)
         return self._client
 
@@ -94,3 +95,18 @@ class Tracking:
         path = Path(self.uri.removeprefix(_SQLITE))
         found = [one for one in (path, path.with_name(f"{path.name}-wal")) if one.exists()]
         return tuple((one.stat().st_mtime_ns, one.stat().st_size) for one in found)
+
+
+def _ensure_database(path: Path) -> None:
+    """MLflow's tables, made under another name first: its migrations cannot go on where they were killed."""
+    if path.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with locked(path.with_name(f".{path.name}.lock")):
+        if path.exists():
+            return
+        part = path.with_name(f".{path.name}.part")
+        part.unlink(missing_ok=True)
+        SqlAlchemyStore(f"{_SQLITE}{part}", "mlruns").engine.dispose()
+        part.replace(path)
