@@ -26,10 +26,11 @@ class LaptopFeatures:
         self.sources = open_sources(loaded.settings.sources, loaded.paths.root, sql=SqlSource)
         self.store = _store(loaded)
         self._session = TransformSession(loaded.settings, loaded.paths.root, self.sources)
+        self._advanced_to: datetime | None = None
 
     def advance(self, until: datetime) -> int:
         """Compute the rows that are due by `until` and bring the online store up to it; rows appended."""
-        if self.store is None:
+        if self.store is None or until == self._advanced_to:
             return 0
         self.store.views()
         remembered = self._paths.features / "transforms.json"
@@ -37,6 +38,7 @@ class LaptopFeatures:
         with locked(self._paths.features / "transforms.lock"):
             written = run_transforms(self._session, self.store, remembered, until, start=self._start)
             self.store.materialize(until)
+        self._advanced_to = until
         return sum(written.values())
 
     def questions(self, known_at: datetime, window: TimeWindow | None = None) -> pa.Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,9 @@ class Tracking:
             from mlflow import MlflowClient
 
             if self.uri.startswith(_SQLITE):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # MLflow uses what SQLAlchemy has deprecated
+                    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
                 _ensure_database(Path(self.uri.removeprefix(_SQLITE)))
             self._client = MlflowClient(self.uri, self.uri)
         return self._client
