@@ -31,7 +31,10 @@ def data(
 def run(
     project: Project = None,
     as_of: Annotated[str, typer.Option("--as-of", help="With what was known at this instant. Default: now.")] = "",
-    resume: Annotated[str, typer.Option(help="Go on with this run, which was interrupted.")] = "",
+    resume: Annotated[str, typer.Option(help="Go on with this run, which failed or was interrupted.")] = "",
+    without_champion: Annotated[
+        bool, typer.Option("--without-champion", help="Judge by the gate's floors alone, not against the champion.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the pipeline: ingest, validate, engineer, train, evaluate, and register what passed the gate."""
@@ -41,15 +44,18 @@ def run(
         if not as_json:
             took = f"  {step.seconds:.1f} s" if step.status != "running" else ""
             print(f"{step.name:<9} {step.status}{took}", flush=True)
+            for note in step.notes:
+                print(f"{'':<9} {note}", flush=True)
 
-    done = run_pipeline(load(project), as_of, resume, tell)
+    done = run_pipeline(load(project), as_of, resume, tell, with_champion=not without_champion)
     if as_json:
         print_json(done)
     elif done.status == "succeeded":
         print(f"version {done.version} {'passed' if done.passed else 'was refused by'} the gate (run {done.id})")
     else:
-        reason = done.reason or f"it was interrupted; next: mainspring run --resume {done.id}"
+        reason = done.reason or "it was interrupted"
         print(f"run {done.id} {done.status}: {reason}", file=sys.stderr)
+        print(f"to go on behind the steps that it finished: mainspring run --resume {done.id}", file=sys.stderr)
     if done.status != "succeeded":
         raise typer.Exit(1)
 

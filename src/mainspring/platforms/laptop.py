@@ -41,11 +41,24 @@ class LaptopFeatures:
         self._advanced_to = until
         return sum(written.values())
 
-    def questions(self, known_at: datetime, window: TimeWindow | None = None) -> pa.Table:
-        """Questions asked by `known_at`, with the labels known by then."""
-        entities = sorted({key for view in self.store.views() for key in view.entities}) if self.store else []
+    def entities(self) -> list[str]:
+        """The join keys of the project's views."""
+        return sorted({key for view in self.store.views() for key in view.entities}) if self.store else []
+
+    def versions(self) -> dict[str, str]:
+        """A digest of how each view's values come about, by name: its definition, and the transform that computes it."""
+        if self.store is None:
+            return {}
+        computed = set(self._session.views)
+        return {
+            name: f"{digest}+{self._session.definition(name)}" if name in computed else digest
+            for name, digest in self.store.feature_versions().items()
+        }
+
+    def questions(self, known_at: datetime, window: TimeWindow | None = None, *, carry: bool = False) -> pa.Table:
+        """Questions asked by `known_at`, with the labels known by then; `carry`: and columns that have no role."""
         source = self.sources[self._settings.target.source]
-        return questions(self._settings, source, entities, known_at=known_at, window=window)
+        return questions(self._settings, source, self.entities(), known_at=known_at, window=window, carry=carry)
 
     def training_set(self, known_at: datetime) -> pa.Table:
         """Labelled questions with their features as they were known when each was asked."""

@@ -7,35 +7,39 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mainspring.adapters.kfp.runner import KfpLocalRunner
-from mainspring.domain.errors import NotFound
 from mainspring.domain.run import Run, Step
 from mainspring.platforms.cache import cache_keys
 from mainspring.platforms.data import instant
-from mainspring.platforms.step import ENTRY
+from mainspring.platforms.step import ENTRY, ON_FAILURE
 from mainspring.settings.load import LoadedProject
 
 
 def runner(loaded: LoadedProject) -> KfpLocalRunner:
     """The project's pipeline runner."""
-    return KfpLocalRunner(loaded.paths, ENTRY, lambda parameters: cache_keys(loaded, parameters))
+    return KfpLocalRunner(loaded.paths, ENTRY, lambda parameters: cache_keys(loaded, parameters), on_failure=ON_FAILURE)
 
 
-def run_pipeline(loaded: LoadedProject, as_of: str, resume: str, tell: Callable[[Step], None]) -> Run:
-    """Run the pipeline as of an instant (ISO 8601; empty: now), or go on with an interrupted run; wait for its end.
+def run_pipeline(
+    loaded: LoadedProject, as_of: str, resume: str, tell: Callable[[Step], None], *, with_champion: bool = True
+) -> Run:
+    """Run the pipeline as of an instant (ISO 8601; empty: now), or go on with a run that failed; wait for its end.
 
-    `tell` hears of each step when it begins and when it ends. Errors: `NotFound` for a run that there is not.
+    `tell` hears of each step when it begins and when it ends. Without the champion the gate judges by its floors alone.
+    Errors: `NotFound` for a run that there is not.
     """
     from mainspring.adapters.mlflow.registry import MlflowRegistry
     from mainspring.adapters.mlflow.tracking import Tracking
 
     pipeline = runner(loaded)
-    if resume and pipeline.status(resume) is None:
-        raise NotFound(f"there is no run {resume!r}", where=str(loaded.paths.runs), next_step="mainspring run")
-    known_at = instant(as_of) if as_of else datetime.now(UTC)
     name = resume or f"run-{datetime.now(UTC):%Y%m%dT%H%M%S}"
-    registry = MlflowRegistry(loaded.settings.name, Tracking(loaded.settings, loaded.paths), loaded.paths.models)
-    champion = next((one.version for one in registry.versions() if "champion" in one.aliases), "")
-    pipeline.start(name, "person", {"known_at": known_at.isoformat(), "champion": champion})
+    if resume:
+        pipeline.resume(resume)
+    else:
+        known_at = instant(as_of) if as_of else datetime.now(UTC)
+        registry = MlflowRegistry(loaded.settings.name, Tracking(loaded.settings, loaded.paths), loaded.paths.models)
+        champion = next((one.version for one in registry.versions() if "champion" in one.aliases), "")
+        parameters = {"known_at": known_at.isoformat(), "champion": champion if with_champion else ""}
+        pipeline.start(name, "person", parameters)
     told: dict[str, str] = {}
     while True:
         run = pipeline.wait(name, 0.3)

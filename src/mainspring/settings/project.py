@@ -83,6 +83,8 @@ class TargetSettings(_Part):
     """How long after the question its label becomes known, where no column says it."""
     positive: str | int | bool | None = None
     """Binary only: the label that counts as positive. None: the larger of the two."""
+    weight: str | None = None
+    """The column with each row's weight in training, no input of the model; the gate counts every row once. None: all 1."""
 
 
 class TransformSettings(_Part):
@@ -137,10 +139,17 @@ class GateSettings(_Part):
     """How much better than the champion on the gate's window; 0: strictly better."""
     floor: float | None = None
     """An absolute bound for the metric, on the side that is worse. None: better than the base rate."""
+    own: str | None = None
+    """A number of the project's own `evaluate` by which candidate and champion are compared in place of `metric`, which
+    still has to pass its floors. It has no interval. None: `metric` decides."""
+    own_higher_is_better: bool = True
+    """The direction of `own`."""
     slices: list[str] = Field(default_factory=list)
     """Columns whose values are judged one by one."""
     slice_max_loss: float = Field(default=0.05, ge=0)
     """How much worse than the champion any slice with at least `slice_min_rows` may be."""
+    slice_floor: float | None = None
+    """An absolute bound for the metric in every slice with at least `slice_min_rows`. None: only the champion is one."""
     slice_min_rows: int = Field(default=500, ge=1)
     """Smaller slices are reported, not judged: their interval is wider than `slice_max_loss`."""
 

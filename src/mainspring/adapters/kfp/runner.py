@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -15,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mainspring.adapters.kfp.execute import LOCK, OUTPUT, REQUEST, RESULT, STEP_LOCK
+from mainspring.adapters.kfp.execute import LOCK, OUTPUT, REQUEST, RESULT, STARTS
 from mainspring.adapters.kfp.worker import ask
 from mainspring.adapters.processes.locks import held
 from mainspring.domain.codec import from_json
-from mainspring.domain.errors import NotFound
+from mainspring.domain.errors import ConflictError, NotFound
 from mainspring.domain.run import STEPS, Run, Step
 from mainspring.settings.paths import ProjectPaths
 
@@ -27,21 +26,20 @@ PlanKeys = Callable[[Mapping[str, str]], Mapping[str, str]]
 """The cache key of each task, from the run's parameters; empty: nothing is cached."""
 
 _START_SECONDS = 20.0
-_MOST_STARTS = 5
-"""A run whose process ends so often without finishing a step would do so for ever: out of memory, most likely."""
-_STARTS = "starts.json"
 
 
 class KfpLocalRunner:
     """`PipelineRunner` on `kfp.local`. A run is a folder: `request.json`, a record for each step, `result.json`.
 
-    Where a warm worker answers for the project, it runs there; otherwise in a process of its own.
+    Where a warm worker answers for the project, it runs there; otherwise in a process of its own. `entry` is what a task
+    calls, `on_failure` what is called with project, run id and reason when a run failed; both are `module:function`.
     """
 
-    def __init__(self, paths: ProjectPaths, entry: str, plan: PlanKeys) -> None:
+    def __init__(self, paths: ProjectPaths, entry: str, plan: PlanKeys, *, on_failure: str) -> None:
         self._paths = paths
         self._entry = entry
         self._plan = plan
+        self._on_failure = on_failure
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, run_id: str, trigger: str, parameters: Mapping[str, str]) -> None:
@@ -57,18 +55,14 @@ class KfpLocalRunner:
                 "trigger": trigger,
                 "project": str(self._paths.root.resolve()),
                 "entry": self._entry,
+                "on_failure": self._on_failure,
                 "parameters": dict(parameters),
                 "artifacts": str(state / "artifacts"),
                 "cache": str(self._paths.steps.resolve()),
                 "cache_keys": dict(self._plan(parameters)),
                 "started_at": datetime.now(UTC).isoformat(),
             }
-            _write(folder / REQUEST, request)
-        starts = _count_start(folder)
-        if starts > _MOST_STARTS:
-            reason = f"its process ended {_MOST_STARTS} times within one step; what it said last: {_last_words(folder)}"
-            _write(folder / RESULT, _result(reason))
-            return
+            _replace(folder / REQUEST, request)
         self._children = {name: child for name, child in self._children.items() if child.poll() is None}
         answer = ask(self._paths.state, "mainspring.adapters.kfp.execute:start", [str(folder)], output=folder / OUTPUT)
         if answer is None or "error" in answer:
@@ -135,39 +129,38 @@ class KfpLocalRunner:
         holder = _holder(folder)
         if holder is not None:
             os.killpg(holder, signal.SIGKILL)
-        step = held(folder / STEP_LOCK)
-        if step:
-            # In the warm worker it is no child of the run's process.
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(step[0], signal.SIGKILL)
-        _write(folder / RESULT, {**_result("cancelled"), "cancelled": True})
+        ended_at = datetime.now(UTC).isoformat()
+        result = {"succeeded": False, "cancelled": True, "reason": "cancelled", "ended_at": ended_at}
+        _replace(folder / RESULT, result)
+
+    def resume(self, run_id: str) -> None:
+        """Go on with a run that failed, was cancelled or was interrupted, behind the steps that it finished.
+
+        What the project's files say now counts: a step whose code or data changed since runs again. Errors: `NotFound`,
+        and `ConflictError` for a run that succeeded.
+        """
+        folder = self._paths.runs / run_id
+        run = self.status(run_id)
+        if run is None:
+            raise NotFound(f"there is no run {run_id!r}", where=str(self._paths.runs), next_step="mainspring run")
+        if run.status == "succeeded":
+            raise ConflictError(f"run {run_id} has succeeded: there is nothing left to do", next_step="mainspring run")
+        if _alive(folder):
+            return
+        request = json.loads((folder / REQUEST).read_bytes())
+        _replace(folder / REQUEST, {**request, "cache_keys": dict(self._plan(request["parameters"]))})
+        for step in run.steps:
+            if step.status != "succeeded":
+                (folder / f"{step.name}.json").unlink(missing_ok=True)
+        (folder / STARTS).unlink(missing_ok=True)
+        (folder / RESULT).unlink(missing_ok=True)
+        self.start(run_id, run.trigger, request["parameters"])
 
 
-def _result(reason: str) -> dict[str, Any]:
-    return {"succeeded": False, "reason": reason, "ended_at": datetime.now(UTC).isoformat()}
-
-
-def _write(path: Path, value: object) -> None:
+def _replace(path: Path, value: Mapping[str, Any]) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(value, indent=2), encoding="utf-8")
     part.replace(path)
-
-
-def _count_start(folder: Path) -> int:
-    """Starts since the last step that was finished, this one included."""
-    path = folder / _STARTS
-    known = json.loads(path.read_bytes()) if path.exists() else {"done": 0, "starts": 0}
-    records = (_record(folder, name) for name in STEPS)
-    done = sum(record is not None and record["step"]["status"] in ("succeeded", "cached") for record in records)
-    starts = known["starts"] + 1 if done == known["done"] else 1
-    _write(path, {"done": done, "starts": starts})
-    return starts
-
-
-def _last_words(folder: Path) -> str:
-    path = folder / OUTPUT
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else []
-    return next((line.strip()[:500] for line in reversed(lines) if line.strip()), "nothing")
 
 
 def _outcome(records: Mapping[str, dict[str, Any] | None]) -> dict[str, Any]:
