@@ -12,13 +12,14 @@ import os
 import sys
 import time
 import warnings
+from datetime import datetime
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from tests.slow.gaps import Gaps
 from tests.slow.project import BROKEN, BROKEN_FROM, END, START, STEP, questions
 
-CLOCK, ACKNOWLEDGED = "clock", "acknowledged"
+CLOCK, ASKING, ACKNOWLEDGED = "clock", "asking", "acknowledged"
 _WAIT_SECONDS = 0.02
 _STUCK_SECONDS = 60
 
@@ -32,7 +33,8 @@ class Life:
         from mainspring.settings.load import load_project
 
         self._diary, self._gaps = diary, gaps
-        self._clock = ReplayedClock(_clock(diary))
+        at = _read(diary / CLOCK)
+        self._clock = ReplayedClock(datetime.fromisoformat(at) if at else START)
         self._platform = laptop(
             load_project(folder), self._clock, replayed=True, error_shares={BROKEN: 1.0}, quiet=True
         )
@@ -42,11 +44,14 @@ class Life:
     def live(self):
         """Go on until the scenario ends."""
         while True:
-            self._settle()
-            self._break_a_build()
             now = self._clock.now()
-            if now >= END:
-                return
+            if _read(self._diary / ASKING) != now.isoformat():
+                # Between two batches, so that what is decided does not depend on how many a killed life had asked.
+                self._settle()
+                self._break_a_build()
+                if now >= END:
+                    return
+                _put(self._diary / ASKING, now.isoformat())
             self._ask([one for one in self._questions if now <= one[0] < now + STEP])
             _put(self._diary / CLOCK, (now + STEP).isoformat())
             self._clock.advance(now + STEP)
@@ -119,11 +124,8 @@ def acknowledged(diary: Path):
     return [one for one in path.read_text().split("\n")[:-1] if one] if path.exists() else []
 
 
-def _clock(diary: Path):
-    from datetime import datetime
-
-    path = diary / CLOCK
-    return datetime.fromisoformat(path.read_text()) if path.exists() else START
+def _read(path: Path):
+    return path.read_text() if path.exists() else ""
 
 
 def _put(path: Path, text: str):
@@ -179,7 +181,7 @@ def _child(command, gaps: Gaps):
 def main():
     """Import, then fork for every command until standard input ends."""
     warnings.simplefilter("ignore")
-    from mainspring.adapters.kfp import runner
+    from mainspring.adapters.kfp import execute
     from mainspring.adapters.processes import server
     from mainspring.platforms.step import WARM
 
@@ -188,7 +190,7 @@ def main():
             importlib.import_module(name)
     gaps = Gaps()
     # What dies here by the dozen is not what a give-up is meant for; that has tests of its own.
-    server._MOST_STARTS = runner._MOST_STARTS = 10_000
+    server._MOST_STARTS = execute._MOST_STARTS = 10_000
     print(json.dumps({"ready": os.getpid()}), flush=True)
     for line in sys.stdin:
         command = json.loads(line)

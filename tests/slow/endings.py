@@ -17,7 +17,7 @@ def ending(folder: Path, diary: Path):
     """Everything that has to be the same however often something was killed on the way."""
     from mainspring.adapters.envoy.router import EnvoyRouter
     from mainspring.adapters.mlflow.registry import MlflowRegistry
-    from mainspring.adapters.mlflow.tracking import RUN_TAG, Tracking
+    from mainspring.adapters.mlflow.tracking import Tracking
     from mainspring.adapters.sql.ledger import SqliteLedger
     from mainspring.settings.load import load_project
 
@@ -29,15 +29,15 @@ def ending(folder: Path, diary: Path):
     versions = MlflowRegistry(loaded.settings.name, tracking, paths.models).versions()
     with closing(sqlite3.connect(paths.tracking_db)) as db:
         runs = db.execute(
-            "SELECT t.value, r.status, (SELECT count(*) FROM metrics m WHERE m.run_uuid = r.run_uuid) FROM runs r "
-            f"LEFT JOIN tags t ON t.run_uuid = r.run_uuid AND t.key = '{RUN_TAG}' ORDER BY 1"
+            "SELECT r.name, r.status, (SELECT group_concat(DISTINCT m.key || m.step) FROM metrics m "
+            "WHERE m.run_uuid = r.run_uuid ORDER BY m.key, m.step) FROM runs r ORDER BY 1"
         ).fetchall()
     alerts = [json.loads(line) for line in (paths.state / "alerts.jsonl").read_text().splitlines()]
     return {
         "decisions": [(one.id, one.kind, one.what, one.version, str(one.at)) for one in decisions],
         "alerts": sorted((one["id"], one["severity"]) for one in alerts),
         "versions": [
-            (one.version, one.verdict, one.aliases, one.run_id, one.tags.get("mainspring.rolled_back", ""), one.digest)
+            (one.version, one.verdict, one.aliases, one.run_id, one.tags.get("mainspring.rolled_back", ""))
             for one in versions
         ],
         "mlflow runs": runs,

@@ -21,6 +21,7 @@ _STARTED = ("mainspring.serving.process", "mainspring.adapters.kfp.execute")
 _ALIKE = (
     (r"event_date=\d{4}-\d\d-\d\d|event_hour=\d\d", "#"),
     (r"artifacts/mainspring-[\d-]+", "artifacts/#"),
+    (r"mlflow-artifacts/.*", "mlflow-artifacts/#"),
     (r"runs/[^/]+", "runs/#"),
     (r"\.kfp_cache_\w+", ".kfp_cache_#"),
     (r"-\d+-[0-9a-f]{12,16}-\d+(-\d+)?", "-#"),

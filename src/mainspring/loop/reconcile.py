@@ -1,4 +1,8 @@
-"""`reconcile`: one tick. It looks at the world, compares, and takes at most the next step of each chore."""
+"""`reconcile`: one tick. It looks at the world, compares, and takes at most the next step.
+
+Chores are looked at in a fixed order, and the first that moves something ends the tick: what comes next depends on what
+is, never on how far the process came that was killed before.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,10 @@ Chore = Callable[[Platform], Outcome]
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What a tick did: `moved` says tick again at once, `waiting` says that a process has to get ready or end."""
+    """What a tick did: `moved` says tick again at once, `waiting` says that a process has to get ready or end.
+
+    `outcomes` has the chores that were looked at.
+    """
 
     moved: bool
     waiting: bool
@@ -32,11 +39,12 @@ def _features(platform: Platform) -> Outcome:
 CHORES: dict[str, Chore] = {
     "alerts": alerts.send,
     "features": _features,
+    # A window is reported on for the version that served in it, before a rollout puts another one there.
+    "log": monitoring.log,
+    "drift": monitoring.drift,
     "first": runs.request_first,
     "run": runs.turn,
     "rollout": rollouts.turn,
-    "log": monitoring.log,
-    "drift": monitoring.drift,
     "retrain": monitoring.retrain,
 }
 
@@ -52,5 +60,9 @@ def _take(platform: Platform, name: str, chore: Chore) -> Outcome:
 
 def reconcile(platform: Platform) -> Tick:
     """Take the next step, if there is one. Safe to call at any time, any number of times, after any crash."""
-    outcomes = {name: _take(platform, name, chore) for name, chore in CHORES.items()}
+    outcomes: dict[str, Outcome] = {}
+    for name, chore in CHORES.items():
+        outcomes[name] = _take(platform, name, chore)
+        if outcomes[name] == MOVED:
+            break
     return Tick(MOVED in outcomes.values(), WAITING in outcomes.values(), outcomes)

@@ -95,6 +95,9 @@ class LaptopModelServer:
             return []
         found = []
         for folder in sorted(self._paths.serving.iterdir()):
+            if folder.name.startswith("."):
+                self._clear(folder)
+                continue
             known = _read(folder / ENDPOINT)
             if known is not None:
                 found.append(self._endpoint(folder, known))
@@ -103,13 +106,21 @@ class LaptopModelServer:
     def stop(self, version: str, *, build: str = "") -> None:
         """Drain and stop a predictor."""
         folder = self._folder(version, build)
-        known = _read(folder / ENDPOINT)
+        gone = folder.with_name(f".{folder.name}.gone")
+        self._clear(gone)
+        if folder.exists():
+            # From here on it should not run, and is ended even when this process is killed before it is.
+            folder.rename(gone)
+            self._clear(gone)
+
+    def _clear(self, gone: Path) -> None:
+        known = _read(gone / ENDPOINT)
         if known is not None:
             self._end(known["pid"], known["started"])
-        signed = held(folder / LOCK)
+        signed = held(gone / LOCK)
         if signed:
             self._end(signed[0], start_time(signed[0]))
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(gone, ignore_errors=True)
 
     def _endpoint(self, folder: Path, known: dict[str, Any]) -> Endpoint:
         self._collect(known["pid"])
