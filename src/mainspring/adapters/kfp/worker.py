@@ -39,10 +39,11 @@ def ask(folder: Path, call: str, arguments: list[Any], *, output: Path | None = 
         except OSError:
             return None
         request = {"call": call, "arguments": arguments, "output": str(output) if output else ""}
-        connection.sendall(json.dumps(request).encode() + b"\n")
-        with connection.makefile("rb") as stream:
+        line = b""
+        with contextlib.suppress(ConnectionError), connection.makefile("rb") as stream:
+            connection.sendall(json.dumps(request).encode() + b"\n")
             line = stream.readline(_LONGEST)
-    if not line:
+    if not line.endswith(b"\n"):
         return {"error": "the worker's process ended before it answered", "kind": "RuntimeError"}
     found: dict[str, Any] = json.loads(line)
     return found
