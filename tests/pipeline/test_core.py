@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from mainspring.domain.errors import DataError, TrainingError
-from mainspring.pipeline.gate import HeldOut, judge
+from mainspring.pipeline.gate import Beside, HeldOut, judge
 from mainspring.pipeline.signature import frame, learn_signature, truth
 from mainspring.pipeline.split import HOLDOUT, TRAIN, VALIDATION, divide
 from mainspring.pipeline.training import Part, answers, fit, load_recipe, training_data
@@ -154,13 +154,13 @@ def test_the_first_model_has_to_beat_the_base_rate():
 
 
 def test_a_candidate_has_to_beat_the_champion_on_the_same_rows():
-    better = judge(held_out(0.6, 0.3), project(), champion_version="1")
+    better = judge(held_out(0.6, 0.3), project(), Beside("1"))
     assert better.passed
     assert better.gain is not None
     assert better.gain.low is not None
     assert better.gain.low > 0
     assert better.gain.blocks == 15
-    worse = judge(held_out(0.3, 0.6), project(), champion_version="1")
+    worse = judge(held_out(0.3, 0.6), project(), Beside("1"))
     assert not worse.passed
     assert "of version 1" in worse.reason
 
@@ -169,10 +169,10 @@ def test_a_slice_that_loses_too_much_refuses_the_whole():
     rows = held_out(0.6, 0.3)
     candidate = np.where(rows.columns["town"] == "Ulm", 0.5, rows.candidate)
     lost = HeldOut(rows.truth, candidate, rows.blocks, rows.champion, rows.columns)
-    refused = judge(lost, project(gate={"slices": ["town"]}), champion_version="1")
+    refused = judge(lost, project(gate={"slices": ["town"]}), Beside("1"))
     assert not refused.passed
     assert "town=Ulm" in refused.reason
-    assert judge(lost, project(gate={"slices": ["town"], "slice_min_rows": 5000}), champion_version="1").slices
+    assert judge(lost, project(gate={"slices": ["town"], "slice_min_rows": 5000}), Beside("1")).slices
 
 
 def test_several_classes_and_values_are_judged_by_their_own_metrics():

@@ -42,7 +42,9 @@ class Signature:
 class ModelVersion:
     """A version in the registry. `metrics` are the gate's numbers on its window; `digest` is of the model's files.
 
-    `evaluated_run` is the run whose model the gate compared, `shipped_run` the refit on everything that is served.
+    `run_id` is the pipeline run. Of the tracking's runs, `evaluated_run` is the one whose model the gate compared and
+    `shipped_run` the refit on everything that is served, empty for a model that was refused. `features` has a digest of
+    each feature view's definition.
     """
 
     name: str
@@ -64,3 +66,4 @@ class ModelVersion:
     created_at: datetime | None = None
     evaluated_run: str = ""
     shipped_run: str = ""
+    features: dict[str, str] = field(default_factory=dict)

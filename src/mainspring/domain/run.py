@@ -14,12 +14,16 @@ STEPS = ("ingest", "validate", "engineer", "train", "evaluate", "register")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a run. `reason` says why it failed or was skipped; `seconds` is wall-clock time."""
+    """One step of a run. `reason` says why it failed or was skipped; `seconds` is wall-clock time.
+
+    `notes` are what a person should know although it succeeded: an expectation that only warns, a GPU that is not there.
+    """
 
     name: str
     status: StepStatus = "pending"
     seconds: float = 0.0
     reason: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

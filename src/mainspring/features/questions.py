@@ -1,7 +1,7 @@
 """The spine: questions that could have been asked, with their answers as far as they are known.
 
 One row is one question: `event_timestamp`, the request's columns, the entity keys, `request_id` where the project has
-ids, `label` (null: not known yet, or never), and `label_known_at`.
+ids, `label` (null: not known yet, or never), `label_known_at`, and `label_weight` where the project has weights.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ EVENT_TIME = "event_timestamp"
 REQUEST_ID = "request_id"
 LABEL = "label"
 LABEL_KNOWN_AT = "label_known_at"
+LABEL_WEIGHT = "label_weight"
+RESERVED = (EVENT_TIME, REQUEST_ID, LABEL, LABEL_KNOWN_AT, LABEL_WEIGHT)
+"""Columns of the spine that are the platform's; an input cannot have their names."""
 _UTC = pa.timestamp("us", "UTC")
 
 
@@ -33,10 +36,12 @@ def questions(
     known_at: datetime,
     window: TimeWindow | None = None,
     limit: int | None = None,
+    carry: bool = False,
 ) -> pa.Table:
     """Questions asked by `known_at`, oldest first; a label that was not known by then is null.
 
-    `entities` are the join keys of the feature views. A question lies in `window` by its own time.
+    `entities` are the join keys of the feature views. A question lies in `window` by its own time. With `carry` columns
+    that have no role come along: expectations and slices may be about them, and an older model may take them.
     """
     target = settings.target
     rows = source.read(known_at=known_at, limit=limit)
@@ -58,10 +63,15 @@ def questions(
     settled = pc.fill_null(pc.less_equal(known, pa.scalar(known_at, _UTC)), False)
     columns[LABEL] = pc.if_else(settled, label, pa.scalar(None, label.type))
     columns[LABEL_KNOWN_AT] = known
+    if target.weight is not None:
+        columns[LABEL_WEIGHT] = _weights(rows.column(target.weight), target.weight, target.source)
     for key in entities:
         columns[key] = rows.column(settings.features.entities.get(key, key))
     for name in request_columns(settings, rows.column_names):
         columns[name] = rows.column(name)
+    if carry:
+        roles = _roles(settings)
+        columns |= {name: rows.column(name) for name in rows.column_names if name not in roles | columns.keys()}
     table = pa.table(columns)
     return table.sort_by([(EVENT_TIME, "ascending")]) if time is not None else table
 
@@ -104,9 +114,14 @@ def request_columns(settings: ProjectSettings, present: Sequence[str]) -> list[s
     """The columns that a caller sends: those that the project lists, else every one without another role."""
     if settings.features.request is not None:
         return list(settings.features.request)
-    target, source = settings.target, settings.sources[settings.target.source]
-    roles = {target.column, target.id, target.available_at, settings.question_time, source.time, source.available_at}
+    roles = _roles(settings)
     return [name for name in present if name not in roles]
+
+
+def _roles(settings: ProjectSettings) -> set[str | None]:
+    target, source = settings.target, settings.sources[settings.target.source]
+    roles = {target.column, target.id, target.available_at, target.weight}
+    return roles | {settings.question_time, source.time, source.available_at}
 
 
 def _present(settings: ProjectSettings, rows: pa.Table, entities: Sequence[str]) -> None:
@@ -116,6 +131,7 @@ def _present(settings: ProjectSettings, rows: pa.Table, entities: Sequence[str])
         "target.id": target.id,
         "target.time": target.time,
         "target.available_at": target.available_at,
+        "target.weight": target.weight,
         **{f"features.request: {name}": name for name in settings.features.request or ()},
         **{f"features.entities.{key}": settings.features.entities.get(key, key) for key in entities},
     }
@@ -125,6 +141,14 @@ def _present(settings: ProjectSettings, rows: pa.Table, entities: Sequence[str])
             f"source {target.source!r} has no column for {', '.join(missing)}",
             where="mainspring.yaml",
             valid=", ".join(rows.column_names),
+        )
+    taken = [name for name in request_columns(settings, rows.column_names) if name in RESERVED]
+    if taken:
+        raise ConfigError(
+            f"`{taken[0]}` is a name of the platform's own, and cannot be an input",
+            where=f"sources.{target.source}",
+            valid=f"any name but {', '.join(RESERVED)}",
+            next_step="rename the column in the source, or list the other inputs in `features.request`",
         )
     if target.column in (settings.features.request or ()):
         raise ConfigError(
@@ -164,6 +188,18 @@ def _known_at(settings: ProjectSettings, rows: pa.Table, time: str | None) -> pa
         return pa.chunked_array([pa.repeat(epoch, rows.num_rows)])
     delay = pa.scalar(int(target.delay.total_seconds() * 1e6), pa.duration("us"))
     return pc.add(rows.column(time), delay)
+
+
+def _weights(column: pa.ChunkedArray, name: str, source: str) -> pa.ChunkedArray:
+    where = f"sources.{source}: {name}"
+    try:
+        weights = column.cast(pa.float64())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(f"weights are numbers, `{name}` is {column.type}", where=where) from error
+    wrong = pc.sum(pc.invert(pc.fill_null(pc.and_(pc.greater_equal(weights, 0), pc.is_finite(weights)), False))).as_py()
+    if wrong:
+        raise DataError(f"{wrong:,} rows have no weight, or one that is below 0", where=where, valid="0 and above")
+    return weights
 
 
 def _between(column: pa.ChunkedArray, window: TimeWindow) -> pa.ChunkedArray:

@@ -7,9 +7,11 @@ can be carried without pickle, and is refused by name otherwise.
 from __future__ import annotations
 
 import importlib.util
+import math
+import random
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -26,10 +28,11 @@ TRAINING_FILE = "training.py"
 
 @dataclass(frozen=True)
 class Part:
-    """Rows for early stopping: `X` and `y` as in `TrainingData`; no rows when the project sets no share aside."""
+    """Rows for early stopping: `X`, `y` and `weights` as in `TrainingData`; no rows when no share is set aside."""
 
     X: pd.DataFrame
     y: NDArray[Any]
+    weights: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,9 @@ class TrainingData:
     """What `train(data, params)` gets.
 
     `X` [rows, features] in column order: numbers as float64 with NaN, text as strings with "" for missing. `y` [rows] is
-    0/1, class positions, or values. `weights` [rows] are all 1 unless the project says otherwise.
+    0/1, class positions, or values. `weights` [rows] are `target.weight`'s, all 1 without one. `columns` are X's in order,
+    each in `categoricals` or `numerics`; `dtypes` says for each what its source holds: int, float, bool, str or category.
+    `classes` are the labels by position in `y`.
     """
 
     X: pd.DataFrame
@@ -51,15 +56,17 @@ class TrainingData:
     classes: tuple[str, ...] = ()
 
 
-def training_data(X: pd.DataFrame, y: Any, signature: Signature, validation: Part) -> TrainingData:
-    """`X`, `y` and the signature as `train` gets them."""
+def training_data(X: pd.DataFrame, y: Any, signature: Signature, validation: Part, weights: Any = None) -> TrainingData:
+    """`X`, `y`, `weights` (None: all 1) and the signature as `train` gets them."""
     import numpy as np
 
     text = [one.name for one in signature.features if one.type in ("str", "category")]
+    if validation.weights is None:
+        validation = replace(validation, weights=np.ones(len(validation.y)))
     return TrainingData(
         X=X,
         y=y,
-        weights=np.ones(len(y)),
+        weights=np.ones(len(y)) if weights is None else weights,
         validation=validation,
         columns=[one.name for one in signature.features],
         categoricals=text,
@@ -127,7 +134,8 @@ def fit(recipe: Recipe, data: TrainingData, params: Mapping[str, Any], *, seed: 
     """Call `train`; its own exception becomes a `TrainingError` that names the line."""
     import numpy as np
 
-    np.random.seed(seed)  # for projects that use the global generator
+    np.random.seed(seed)  # for projects that use a global generator
+    random.seed(seed)
     try:
         model = recipe.module.train(data, {"seed": seed, **params})
     except Exception as error:
@@ -160,6 +168,34 @@ def answers(model: Any, X: pd.DataFrame, signature: Signature, recipe: Recipe) -
         numbers = model.predict_proba(X)
     found = np.asarray(numbers, np.float64)
     return found[:, -1] if signature.task == "binary" and found.ndim == 2 else found
+
+
+def own_numbers(recipe: Recipe, model: Any, data: TrainingData) -> dict[str, float]:
+    """What the project's own `evaluate(model, data)` finds, {} without one.
+
+    Errors: `TrainingError` when it fails, or gives something else than named, finite numbers.
+    """
+    evaluate = recipe.function("evaluate")
+    if evaluate is None:
+        return {}
+    try:
+        found = evaluate(model, data)
+    except Exception as error:
+        raise TrainingError(
+            f"evaluate failed: {type(error).__name__}: {error}", where=_line(error, recipe.path)
+        ) from error
+    valid = 'named, finite numbers, such as {"cost": 12.5}'
+    if not isinstance(found, Mapping):
+        raise TrainingError(f"evaluate returned a {type(found).__name__}", where=str(recipe.path), valid=valid)
+    numbers: dict[str, float] = {}
+    for name, value in found.items():
+        try:
+            numbers[str(name)] = float(value)
+        except (TypeError, ValueError) as error:
+            raise TrainingError(f"evaluate: {name} is {value!r}", where=str(recipe.path), valid=valid) from error
+        if not math.isfinite(numbers[str(name)]):
+            raise TrainingError(f"evaluate: {name} is {value}", where=str(recipe.path), valid=valid)
+    return numbers
 
 
 def _line(error: BaseException, path: Path) -> str:

@@ -7,8 +7,10 @@ instant counts, not the instant: asking again later, with nothing new, is the sa
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
+import uuid
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cache
@@ -45,6 +47,8 @@ _SETTINGS: dict[str, tuple[str, ...]] = {
     "engineer": ("split",),
     "train": ("params", "seed"),
     "evaluate": ("gate",),
+    "register": ("tracking",),
+    "refuse": ("tracking",),
 }
 _LOCKS = ("requirements.txt", "requirements.lock", "pylock.toml", "uv.lock", "poetry.lock")
 _MEMO = "sources.json"
@@ -62,10 +66,18 @@ def cache_keys(loaded: LoadedProject, parameters: Mapping[str, str]) -> dict[str
         own.append(_files(root, _FILES[step]) if step in _FILES else _tree(root, "*.py", deep=False))
         if step == "ingest":
             own.append(_sources(loaded, known_at))
+        if step == "engineer":
+            own.append(_other_rows(loaded))
         if step in ("evaluate", "register", "refuse"):
             own.append(parameters.get("champion", ""))
         keys[step] = hashlib.sha256(json.dumps(own, sort_keys=True, default=str).encode()).hexdigest()
     return keys
+
+
+def files_digest(root: Path) -> str:
+    """One digest of everything that a person may edit while a run is going: the project's code, policy and locks."""
+    found = [_tree(root, "*.py", deep=False), _files(root, ("mainspring.yaml", *_LOCKS))]
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
 
 
 def _sources(loaded: LoadedProject, known_at: datetime) -> list[Any]:
@@ -87,6 +99,32 @@ def _sources(loaded: LoadedProject, known_at: datetime) -> list[Any]:
     delay = max([settings.target.delay, *(one.delay for one in settings.sources.values())])
     everything = not newest or known_at >= utc(datetime.fromisoformat(newest)) + delay
     return [[one["digest"] for one in found.values()], "everything" if everything else known_at.isoformat()]
+
+
+def _other_rows(loaded: LoadedProject) -> list[Any]:
+    """Files that `features.py` names and the platform does not write: what views read beside the sources.
+
+    Of an existing Feast repository nobody can tell here what its stores hold: with one, features are always read again.
+    """
+    definitions = loaded.paths.root / "features.py"
+    if loaded.settings.features.repo is not None:
+        return [uuid.uuid4().hex]
+    if not definitions.is_file():
+        return []
+    try:
+        tree = ast.parse(definitions.read_text(encoding="utf-8"))
+    except SyntaxError:
+        return []  # the step that imports it says where
+    texts = {
+        str(node.value) for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    found: set[Path] = set()
+    for text in texts:
+        if text.strip("./") and text.isprintable() and len(text) < 256:
+            path = (loaded.paths.features / text).resolve()  # as Feast reads a relative path
+            if not path.is_relative_to(loaded.paths.state.resolve()):
+                found |= {one for one in (path.rglob("*") if path.is_dir() else [path]) if one.is_file()}
+    return sorted((str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in found)
 
 
 def _describe(source: OpenedSource) -> dict[str, str]:

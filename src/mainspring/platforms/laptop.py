@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from mainspring.adapters.processes.locks import locked
 from mainspring.adapters.sql.source import SqlSource
 from mainspring.domain.time import TimeWindow
 from mainspring.features.questions import first_asked, labelled, questions
@@ -28,22 +29,39 @@ class LaptopFeatures:
         self.sources = open_sources(loaded.settings.sources, loaded.paths.root, sql=SqlSource)
         self.store = _store(loaded)
         self._session = TransformSession(loaded.settings, loaded.paths.root, self.sources)
+        self._advanced_to: datetime | None = None
 
     def advance(self, until: datetime) -> int:
         """Compute the rows that are due by `until` and bring the online store up to it; rows appended."""
-        if self.store is None:
+        if self.store is None or until == self._advanced_to:
             return 0
         self.store.views()
         remembered = self._paths.features / "transforms.json"
-        written = run_transforms(self._session, self.store, remembered, until, start=self._start)
-        self.store.materialize(until)
+        # The loop and a run's step may do this at the same time.
+        with locked(self._paths.features / "transforms.lock"):
+            written = run_transforms(self._session, self.store, remembered, until, start=self._start)
+            self.store.materialize(until)
+        self._advanced_to = until
         return sum(written.values())
 
-    def questions(self, known_at: datetime, window: TimeWindow | None = None) -> pa.Table:
-        """Questions asked by `known_at`, with the labels known by then."""
-        entities = sorted({key for view in self.store.views() for key in view.entities}) if self.store else []
+    def entities(self) -> list[str]:
+        """The join keys of the project's views."""
+        return sorted({key for view in self.store.views() for key in view.entities}) if self.store else []
+
+    def versions(self) -> dict[str, str]:
+        """A digest of how each view's values come about, by name: its definition, and the transform that computes it."""
+        if self.store is None:
+            return {}
+        computed = set(self._session.views)
+        return {
+            name: f"{digest}+{self._session.definition(name)}" if name in computed else digest
+            for name, digest in self.store.feature_versions().items()
+        }
+
+    def questions(self, known_at: datetime, window: TimeWindow | None = None, *, carry: bool = False) -> pa.Table:
+        """Questions asked by `known_at`, with the labels known by then; `carry`: and columns that have no role."""
         source = self.sources[self._settings.target.source]
-        return questions(self._settings, source, entities, known_at=known_at, window=window)
+        return questions(self._settings, source, self.entities(), known_at=known_at, window=window, carry=carry)
 
     def training_set(self, known_at: datetime) -> pa.Table:
         """Labelled questions with their features as they were known when each was asked."""
@@ -63,8 +81,10 @@ def _store(loaded: LoadedProject) -> FeastFeatureStore | None:
     repo = settings.features.repo
     if repo is None and not definitions.is_file():
         return None
+    # Feast takes seconds to import, and a project without views needs none of it.
     from mainspring.adapters.feast.store import FeastFeatureStore
 
     objects = {} if repo is not None else vars(load_module(definitions, "mainspring_project_features"))
     folder = None if repo is None else loaded.paths.root / repo
+
     return FeastFeatureStore(settings.name, loaded.paths.features, objects, settings.features.service, repo=folder)

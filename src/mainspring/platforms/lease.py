@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mainspring.adapters.processes.locks import sign
 from mainspring.domain.errors import ConflictError
 
 
@@ -26,8 +27,7 @@ def lease(path: Path) -> Iterator[None]:
             raise ConflictError(
                 f"another loop runs for this project (process {other})", where=str(path), next_step="mainspring status"
             )
-        os.ftruncate(file, 0)
-        os.pwrite(file, str(os.getpid()).encode(), 0)
+        sign(file)
         yield
     finally:
         os.close(file)

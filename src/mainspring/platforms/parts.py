@@ -63,7 +63,7 @@ def online_store(loaded: LoadedProject, features: LaptopFeatures) -> OnlineStore
     """Where a predictor finds Feast's online features; None for a project without views."""
     if features.store is None:
         return None
-    from mainspring.adapters.feast.store import ONLINE_FILE
+    from mainspring.adapters.feast.store import ONLINE_FILE  # imports Feast
 
     columns = loaded.settings.features.entities
     views = tuple(

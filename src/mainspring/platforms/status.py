@@ -180,7 +180,7 @@ def _run(loaded: LoadedProject, ledger: SqliteLedger) -> Run | None:
     if asked is None:
         return None
     # Only looked at: its steps' cache keys are nobody's business here.
-    found = KfpLocalRunner(loaded.paths, "", lambda parameters: {}).status(asked.id)
+    found = KfpLocalRunner(loaded.paths, "", lambda parameters: {}, on_failure="").status(asked.id)
     return found or Run(asked.id, asked.trigger, "requested")
 
 

@@ -115,11 +115,11 @@ def main(path: Path) -> int:
     except BlockingIOError:
         log.info("another process serves this folder", folder=str(path.parent))
         return 0
-    # Whoever started this process may have been killed before it wrote the pid down.
     os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
     try:
         config = read_config(path)
+        # Whoever started this process may have been killed before it wrote down where to find it.
+        os.pwrite(lock, f"{os.getpid()} {config.port}".encode(), 0)
         log = log.bind(model=config.name, version=config.version, build=config.build)
         _port_is_free(config)
         predictor, writer = build(config, log)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from mainspring.domain.errors import ConfigError
 from mainspring.domain.metric import DEFAULT_METRIC, METRICS, Metric, Task
-from mainspring.domain.time import parse_duration
+from mainspring.domain.time import DURATION_PATTERN, duration_in_words, parse_duration
 
 
 def _duration(value: object) -> object:
@@ -27,7 +27,13 @@ def _duration(value: object) -> object:
         raise ValueError(f"{error.what}; valid: {error.valid}") from error
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=str)]
+_WORDS = Annotated[str, Field(pattern=DURATION_PATTERN, examples=["30s", "15m", "3h", "28d", "2w"])]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration, json_schema_input_type=_WORDS),
+    # Defaults in the JSON schema read as they would be written.
+    PlainSerializer(duration_in_words, return_type=str, when_used="json"),
+]
 """A duration in words: `30s`, `15m`, `3h`, `28d`, `2w`."""
 
 _MOST_WINDOWS = 1_000
@@ -59,6 +65,8 @@ class SourceSettings(_Part):
     """How long after its event time a row becomes known, where no column says it."""
     columns: dict[str, ColumnType] = Field(default_factory=dict)
     """Declared types by column; what is not declared is taken as it is. A row that does not fit is refused, by row."""
+    nulls: list[str] = Field(default_factory=list)
+    """CSV only: texts that stand for a missing value, in every column, such as NA or ?. An empty field always does."""
 
     @model_validator(mode="after")
     def _one_place(self) -> SourceSettings:
@@ -66,6 +74,8 @@ class SourceSettings(_Part):
             raise ValueError("exactly one of `path` and `url` says where the rows are")
         if self.url is not None and (self.table is None) == (self.query is None):
             raise ValueError("with `url`, exactly one of `table` and `query` says which rows")
+        if self.url is not None and self.nulls:
+            raise ValueError("`nulls` is for CSV files; a SQL table has NULL")
         return self
 
 
@@ -86,6 +96,8 @@ class TargetSettings(_Part):
     """How long after the question its label becomes known, where no column says it."""
     positive: str | int | bool | None = None
     """Binary only: the label that counts as positive. None: the larger of the two."""
+    weight: str | None = None
+    """The column with each row's weight in training, no input of the model; the gate counts every row once. None: all 1."""
 
 
 class TransformSettings(_Part):
@@ -140,10 +152,17 @@ class GateSettings(_Part):
     """How much better than the champion on the gate's window; 0: strictly better."""
     floor: float | None = None
     """An absolute bound for the metric, on the side that is worse. None: better than the base rate."""
+    own: str | None = None
+    """A number of the project's own `evaluate` by which candidate and champion are compared in place of `metric`, which
+    still has to pass its floors. It has no interval. None: `metric` decides."""
+    own_higher_is_better: bool = True
+    """The direction of `own`."""
     slices: list[str] = Field(default_factory=list)
     """Columns whose values are judged one by one."""
     slice_max_loss: float = Field(default=0.05, ge=0)
     """How much worse than the champion any slice with at least `slice_min_rows` may be."""
+    slice_floor: float | None = None
+    """An absolute bound for the metric in every slice with at least `slice_min_rows`. None: only the champion is one."""
     slice_min_rows: int = Field(default=500, ge=1)
     """Smaller slices are reported, not judged: their interval is wider than `slice_max_loss`."""
 

@@ -13,6 +13,7 @@ from mainspring.domain.errors import DataError, NotFound
 from mainspring.domain.time import TimeWindow, utc
 from mainspring.settings.project import SourceSettings
 from mainspring.sources.check import AVAILABLE_AT, FILE, ROW, declared_types, in_utc, quoted, require, typed
+from mainspring.sources.unreadable import why_unreadable
 
 _SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".gz": "csv"}
 
@@ -44,17 +45,16 @@ class FileSource:
         files, kind = self._files()
         where = f"sources.{self.name}: {self.uri}"
         table = f"_rows_{self.name}"
-        file = f", filename AS {FILE}" if len(files) > 1 else ""
+        drop = "" if len(files) > 1 else f" EXCLUDE ({FILE})"
         try:
             scan = self._scan(db, files, kind, where)
             db.execute(
-                f'CREATE OR REPLACE TABLE "{table}" AS SELECT * EXCLUDE (filename){file}, '
-                f'row_number() OVER () AS "{ROW}" FROM {scan}'
+                f'CREATE OR REPLACE TABLE "{table}" AS SELECT *{drop}, row_number() OVER () AS "{ROW}" FROM {scan}'
             )
         except _database_errors() as error:
-            raise DataError(
-                f"source {self.name!r} cannot be read: {error}", where=where, next_step="mend or remove the file"
-            ) from error
+            delimiter = _delimiter(files[0]) if kind == "csv" else ""
+            what, mend = why_unreadable(files, kind, delimiter, error)
+            raise DataError(f"source {self.name!r} cannot be read: {what}", where=where, next_step=mend) from error
         return typed(db, self.name, self.settings, table=table, where=where)
 
     def _scan(self, db: Any, files: list[Path], kind: str, where: str) -> str:
@@ -67,11 +67,13 @@ class FileSource:
                 require(
                     self.name, declared, [*(name for (name,) in names), *_partitions(file)], f"{where}: {file.name}"
                 )
-            return f"read_parquet({listed}, union_by_name = true, filename = true)"
+            return f"read_parquet({listed}, union_by_name = true, filename = '{FILE}')"
         # A guessed dialect makes one column of a file with one broken line: what the first line says is meant.
-        dialect = f"delim = '{_delimiter(files[0])}', quote = '\"', header = true, filename = true"
+        dialect = f"delim = '{_delimiter(files[0])}', quote = '\"', header = true, filename = '{FILE}'"
+        if self.settings.nulls:
+            dialect += f", nullstr = [{', '.join(_text(one) for one in ('', *self.settings.nulls))}]"
         described = db.execute(f"DESCRIBE SELECT * FROM read_csv({listed}, all_varchar = true, {dialect})").fetchall()
-        require(self.name, declared, [row[0] for row in described if row[0] != "filename"], where)
+        require(self.name, declared, [row[0] for row in described if row[0] != FILE], where)
         # What is declared is read as text and then checked, so that 007 stays 007 where a `str` is declared.
         kinds = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in declared)
         types = f", types = {{{kinds}}}" if kinds else ""

@@ -129,9 +129,31 @@ def test_fetched_files_are_those_that_were_registered(registry, folder, place, t
 
 
 def test_a_run_is_logged_once_with_what_it_measured(tracking):
-    run = tracking.log("r7", params={"trees": 20}, metrics={"auc": 0.7, "r2": float("nan")}, tags={"git": "abc"})
-    assert tracking.log("r7", params={"trees": 20}) == run
-    data = tracking.client().get_run(run).data
-    assert (data.params, data.metrics) == ({"trees": "20"}, {"auc": 0.7})
+    run = tracking.run("r7")
+    for _ in range(2):
+        tracking.log(run, params={"trees": 20}, metrics={"auc": 0.7, "r2": float("nan")}, tags={"git": "abc"})
+    tracking.log_curve(run, "curve", [(1, 0.6), (2, 0.7)])
+    tracking.log_curve(run, "curve", [(1, 0.6), (2, 0.7)])
+    assert tracking.run("r7") == run
+    client = tracking.client()
+    data = client.get_run(run).data
+    assert (data.params, data.metrics) == ({"trees": "20"}, {"auc": 0.7, "curve": 0.7})
+    assert len(client.get_metric_history(run, "auc")) == 1
+    assert [one.step for one in client.get_metric_history(run, "curve")] == [1, 2]
     tracking.end("r7")
-    assert tracking.client().get_run(run).info.status == "FINISHED"
+    assert client.get_run(run).info.status == "FINISHED"
+    assert tracking.run("r7") == run
+
+
+def test_the_refit_has_a_run_of_its_own_below_and_a_failed_run_is_not_gone_on_with(tracking):
+    client = tracking.client()
+    run, refit = tracking.run("r8"), tracking.refit("r8")
+    assert (refit != run, tracking.refit("r8")) == (True, refit)
+    assert client.get_run(refit).data.tags["mlflow.parentRunId"] == run
+    tracking.end("r8", failed=True, reason="train failed: KeyError")
+    for one in (run, refit):
+        assert client.get_run(one).info.status == "FAILED"
+    assert client.get_run(run).data.tags["mainspring.reason"] == "train failed: KeyError"
+    again = tracking.run("r8")
+    assert again != run
+    assert client.get_run(tracking.refit("r8")).data.tags["mlflow.parentRunId"] == again

@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +32,14 @@ td,th{{text-align:left;padding:.4rem .6rem;border-bottom:1px solid #d8dee4;verti
 
 
 class GreatExpectationsValidator:
-    """Validates tables by the list `expectations` (or the suite `suite`) of a project's `expectations.py`."""
+    """Validates tables by the list `expectations` (or the suite `suite`) of a project's `expectations.py`.
 
-    def __init__(self, path: Path) -> None:
+    `identity` is the column by which a person finds a row again; it is named beside the row's place in examples.
+    """
+
+    def __init__(self, path: Path, *, identity: str | None = None) -> None:
         self._path = path
+        self._identity = identity
 
     def validate(self, table: pa.Table, page: Path) -> Sequence[ExpectationResult]:
         """Every expectation's result, failures first; `page` becomes a readable HTML page.
@@ -85,7 +89,8 @@ class GreatExpectationsValidator:
 
     def _result(self, one: Any, table: pa.Table) -> ExpectationResult:
         config = one.expectation_config
-        column = str(config.kwargs.get("column", "") or ", ".join(config.kwargs.get("column_list", [])))
+        named = [config.kwargs[key] for key in ("column", "column_A", "column_B") if config.kwargs.get(key)]
+        column = ", ".join(map(str, named or config.kwargs.get("column_list") or []))
         broken = [info for info in _exceptions(one.exception_info) if info]
         if broken:
             raise ConfigError(
@@ -100,8 +105,16 @@ class GreatExpectationsValidator:
             severity=str(getattr(config.severity, "value", config.severity) or "critical"),
             success=bool(one.success),
             unexpected_count=int(result.get("unexpected_count") or 0),
-            examples=() if one.success else tuple(_examples(result, config)),
+            examples=() if one.success else tuple(_examples(result, config, self._place(table))),
         )
+
+    def _place(self, table: pa.Table) -> Callable[[int], str]:
+        known = self._identity if self._identity in table.column_names else None
+
+        def place(row: int) -> str:
+            return f"row {row}" if known is None else f"row {row}, {known} {table.column(known)[row].as_py()}"
+
+        return place
 
 
 def _exceptions(info: Any) -> list[str]:
@@ -111,18 +124,26 @@ def _exceptions(info: Any) -> list[str]:
     return [str(one.get("exception_message") or "") for one in found if one.get("raised_exception")]
 
 
-def _examples(result: dict[str, Any], config: Any) -> list[str]:
+def _examples(result: dict[str, Any], config: Any, place: Callable[[int], str]) -> list[str]:
     places = result.get("partial_unexpected_index_list") or []
-    values = result.get("partial_unexpected_list") or []
-    if values:
-        names = [f"row {place}: " for place in places] if len(places) == len(values) else [""] * len(values)
-        return [f"{name}{value!r}" for name, value in zip(names, values, strict=True)][:_EXAMPLES]
+    values = [_plain(value) for value in result.get("partial_unexpected_list") or []]
+    if values and len(places) == len(values):
+        return [f"{place(row)}: {value!r}" for row, value in zip(places, values, strict=True)][:_EXAMPLES]
+    if values or places:
+        return [repr(value) for value in values][:_EXAMPLES] or [place(row) for row in places][:_EXAMPLES]
     if "observed_value" in result:
         bounds = {name: value for name, value in config.kwargs.items() if name.startswith(("min_", "max_"))}
         return [
-            f"observed {float(result['observed_value']):g}" if _number(result) else str(result["observed_value"])
+            f"observed {float(result['observed_value']):g}"
+            if _number(result)
+            else f"observed {result['observed_value']}"
         ] + [f"{name} {value:g}" for name, value in bounds.items() if isinstance(value, int | float)]
     return []
+
+
+def _plain(value: Any) -> Any:
+    """Pairs of columns come as NumPy's own numbers, whose names mean nothing to a reader."""
+    return tuple(getattr(one, "tolist", lambda one=one: one)() for one in value) if isinstance(value, tuple) else value
 
 
 def _number(result: dict[str, Any]) -> bool:

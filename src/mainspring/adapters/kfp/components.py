@@ -5,7 +5,7 @@ nothing of this module is used inside a function. Import this module only where 
 """
 
 from kfp import dsl
-from kfp.dsl import Artifact, Dataset, Input, Metrics, Model, Output
+from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
 
 IMAGE = "python:3.11"
 """Placeholder of the worker image; a subprocess on this machine needs none."""
@@ -23,12 +23,21 @@ def ingest(project: str, run_id: str, entry: str, parameters: str, dataset: Outp
 
 
 @component
-def validate(project: str, run_id: str, entry: str, parameters: str, dataset: Input[Dataset], report: Output[Artifact]):
+def validate(
+    project: str,
+    run_id: str,
+    entry: str,
+    parameters: str,
+    dataset: Input[Dataset],
+    report: Output[Artifact],
+    page: Output[HTML],
+):
     import importlib
 
     module, function = entry.split(":")
     call = getattr(importlib.import_module(module), function)
-    call("validate", project, run_id, parameters, {"dataset": dataset.path}, {"report": report.path})
+    outputs = {"report": report.path, "page": page.path}
+    call("validate", project, run_id, parameters, {"dataset": dataset.path}, outputs)
 
 
 @component
@@ -79,13 +88,14 @@ def evaluate(
     model: Input[Model],
     metrics: Input[Metrics],
     evaluation: Output[Metrics],
+    page: Output[HTML],
 ) -> int:
     import importlib
 
     module, function = entry.split(":")
     call = getattr(importlib.import_module(module), function)
     inputs = {"training_set": training_set.path, "model": model.path, "metrics": metrics.path}
-    found = call("evaluate", project, run_id, parameters, inputs, {"evaluation": evaluation.path})
+    found = call("evaluate", project, run_id, parameters, inputs, {"evaluation": evaluation.path, "page": page.path})
     for name, value in found.items():
         evaluation.log_metric(name, value)
     return int(found["passed"])
@@ -98,15 +108,19 @@ def register(
     entry: str,
     parameters: str,
     training_set: Input[Dataset],
+    validation: Input[HTML],
     model: Input[Model],
+    metrics: Input[Metrics],
     evaluation: Input[Metrics],
+    page: Input[HTML],
     version: Output[Model],
 ):
     import importlib
 
     module, function = entry.split(":")
     call = getattr(importlib.import_module(module), function)
-    inputs = {"training_set": training_set.path, "model": model.path, "evaluation": evaluation.path}
+    inputs = {"training_set": training_set.path, "validation": validation.path, "model": model.path}
+    inputs |= {"metrics": metrics.path, "evaluation": evaluation.path, "page": page.path}
     call("register", project, run_id, parameters, inputs, {"version": version.path})
 
 
@@ -117,15 +131,19 @@ def refuse(
     entry: str,
     parameters: str,
     training_set: Input[Dataset],
+    validation: Input[HTML],
     model: Input[Model],
+    metrics: Input[Metrics],
     evaluation: Input[Metrics],
+    page: Input[HTML],
     version: Output[Model],
 ):
     import importlib
 
     module, function = entry.split(":")
     call = getattr(importlib.import_module(module), function)
-    inputs = {"training_set": training_set.path, "model": model.path, "evaluation": evaluation.path}
+    inputs = {"training_set": training_set.path, "validation": validation.path, "model": model.path}
+    inputs |= {"metrics": metrics.path, "evaluation": evaluation.path, "page": page.path}
     call("refuse", project, run_id, parameters, inputs, {"version": version.path})
 
 

@@ -41,7 +41,8 @@ def build(cache_keys: Mapping[str, str] | None = None) -> Any:
         train = cached(tasks["train"](**given, training_set=rows), "train")
         model, metrics = train.outputs["model"], train.outputs["metrics"]
         evaluate = cached(tasks["evaluate"](**given, training_set=rows, model=model, metrics=metrics), "evaluate")
-        found = {"training_set": rows, "model": model, "evaluation": evaluate.outputs["evaluation"]}
+        found = {"training_set": rows, "validation": validate.outputs["page"], "model": model, "metrics": metrics}
+        found |= {"evaluation": evaluate.outputs["evaluation"], "page": evaluate.outputs["page"]}
         # kfp.local finds an unnamed output only.
         gate = evaluate.outputs["Output"]
         with dsl.If(gate == 1, name="passed"):

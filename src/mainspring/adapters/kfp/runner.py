@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mainspring.adapters.kfp.execute import LOCK, OUTPUT, REQUEST, RESULT
+from mainspring.adapters.kfp.execute import LOCK, OUTPUT, REQUEST, RESULT, STARTS
 from mainspring.adapters.kfp.worker import ask
+from mainspring.adapters.processes.locks import held
 from mainspring.domain.codec import from_json
-from mainspring.domain.errors import NotFound
+from mainspring.domain.errors import ConflictError, NotFound
 from mainspring.domain.run import STEPS, Run, Step
 from mainspring.settings.paths import ProjectPaths
 
@@ -31,13 +31,25 @@ _START_SECONDS = 20.0
 class KfpLocalRunner:
     """`PipelineRunner` on `kfp.local`. A run is a folder: `request.json`, a record for each step, `result.json`.
 
-    Where a warm worker answers for the project, it runs there; otherwise in a process of its own.
+    Where a warm worker answers for the project, it runs there; otherwise in a process of its own. `entry` is what a task
+    calls, `on_failure` what is called with project, run id and reason when a run failed; both are `module:function`.
+    `modules` are those that each step takes seconds to import.
     """
 
-    def __init__(self, paths: ProjectPaths, entry: str, plan: PlanKeys) -> None:
+    def __init__(
+        self,
+        paths: ProjectPaths,
+        entry: str,
+        plan: PlanKeys,
+        *,
+        on_failure: str,
+        modules: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self._paths = paths
         self._entry = entry
         self._plan = plan
+        self._on_failure = on_failure
+        self._modules = modules or {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, run_id: str, trigger: str, parameters: Mapping[str, str]) -> None:
@@ -53,17 +65,19 @@ class KfpLocalRunner:
                 "trigger": trigger,
                 "project": str(self._paths.root.resolve()),
                 "entry": self._entry,
+                "on_failure": self._on_failure,
+                "modules": {step: list(names) for step, names in self._modules.items()},
+                "state": str(state),
                 "parameters": dict(parameters),
                 "artifacts": str(state / "artifacts"),
                 "cache": str(self._paths.steps.resolve()),
                 "cache_keys": dict(self._plan(parameters)),
                 "started_at": datetime.now(UTC).isoformat(),
             }
-            part = folder / "request.part"
-            part.write_text(json.dumps(request, indent=2), encoding="utf-8")
-            part.replace(folder / REQUEST)
+            _replace(folder / REQUEST, request)
+        self._children = {name: child for name, child in self._children.items() if child.poll() is None}
         answer = ask(self._paths.state, "mainspring.adapters.kfp.execute:start", [str(folder)], output=folder / OUTPUT)
-        if answer is None:
+        if answer is None or "error" in answer:
             with (folder / OUTPUT).open("ab") as output:
                 self._children[run_id] = subprocess.Popen(
                     [sys.executable, "-m", "mainspring.adapters.kfp.execute", str(folder)],
@@ -131,15 +145,42 @@ class KfpLocalRunner:
         if (folder / RESULT).exists() or not (folder / REQUEST).exists():
             return
         self.interrupt(run_id)
-        part = folder / "result.part"
-        result = {
-            "succeeded": False,
-            "cancelled": True,
-            "reason": "cancelled",
-            "ended_at": datetime.now(UTC).isoformat(),
-        }
-        part.write_text(json.dumps(result), encoding="utf-8")
-        part.replace(folder / RESULT)
+        ended_at = datetime.now(UTC).isoformat()
+        result = {"succeeded": False, "cancelled": True, "reason": "cancelled", "ended_at": ended_at}
+        _replace(folder / RESULT, result)
+
+    def resume(self, run_id: str) -> None:
+        """Go on with a run that failed, was cancelled or was interrupted, behind the steps that it finished.
+
+        What the project's files say now counts: a step whose code or data changed since runs again. Errors: `NotFound`,
+        and `ConflictError` for a run that succeeded.
+        """
+        folder = self._paths.runs / run_id
+        run = self.status(run_id)
+        if run is None:
+            raise NotFound(f"there is no run {run_id!r}", where=str(self._paths.runs), next_step="mainspring run")
+        if run.status == "succeeded":
+            raise ConflictError(f"run {run_id} has succeeded: there is nothing left to do", next_step="mainspring run")
+        # One that has written its result is about to let its lock go; one that has not is at work.
+        until = time.monotonic() + _START_SECONDS
+        while _alive(folder):
+            if not run.ended or time.monotonic() > until:
+                return
+            time.sleep(0.01)
+        request = json.loads((folder / REQUEST).read_bytes())
+        _replace(folder / REQUEST, {**request, "cache_keys": dict(self._plan(request["parameters"]))})
+        for step in run.steps:
+            if step.status != "succeeded":
+                (folder / f"{step.name}.json").unlink(missing_ok=True)
+        (folder / STARTS).unlink(missing_ok=True)
+        (folder / RESULT).unlink(missing_ok=True)
+        self.start(run_id, run.trigger, request["parameters"])
+
+
+def _replace(path: Path, value: Mapping[str, Any]) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=2), encoding="utf-8")
+    part.replace(path)
 
 
 def _outcome(records: Mapping[str, dict[str, Any] | None]) -> dict[str, Any]:
@@ -164,19 +205,10 @@ def _step(name: str, record: dict[str, Any] | None, *, ended: bool) -> Step:
 
 
 def _alive(folder: Path) -> bool:
-    path = folder / LOCK
-    if not path.exists():
-        return False
-    with path.open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    return held(folder / LOCK) is not None
 
 
 def _holder(folder: Path) -> int | None:
     """The process that runs it: it holds the lock, and wrote its pid there."""
-    if not _alive(folder):
-        return None
-    return int((folder / LOCK).read_bytes() or 0) or None
+    signed = held(folder / LOCK)
+    return signed[0] if signed else None

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import warnings
@@ -38,13 +39,19 @@ def ask(folder: Path, call: str, arguments: list[Any], *, output: Path | None = 
         except OSError:
             return None
         request = {"call": call, "arguments": arguments, "output": str(output) if output else ""}
-        connection.sendall(json.dumps(request).encode() + b"\n")
-        with connection.makefile("rb") as stream:
+        line = b""
+        with contextlib.suppress(ConnectionError), connection.makefile("rb") as stream:
+            connection.sendall(json.dumps(request).encode() + b"\n")
             line = stream.readline(_LONGEST)
-    if not line:
+    if not line.endswith(b"\n"):
         return {"error": "the worker's process ended before it answered", "kind": "RuntimeError"}
     found: dict[str, Any] = json.loads(line)
     return found
+
+
+def answers(folder: Path) -> bool:
+    """Whether a worker answers there."""
+    return ask(folder, "builtins:len", [""]) is not None
 
 
 def main(folder: Path, modules: list[str]) -> int:
@@ -89,6 +96,8 @@ def _work(connection: socket.socket) -> None:
             os.dup2(file, 1)
             os.dup2(file, 2)
             connection.sendall(b'{"value": null}\n')
+        else:
+            threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
         try:
             answer = {"value": getattr(importlib.import_module(module), function)(*request["arguments"])}
         except BaseException as error:
@@ -100,6 +109,13 @@ def _work(connection: socket.socket) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
+
+
+def _end_with(asker: socket.socket) -> None:
+    """When whoever asked is gone, nobody wants the answer: a cancelled run's step ends at once."""
+    with contextlib.suppress(OSError):
+        if asker.recv(1, socket.MSG_PEEK) == b"":
+            os._exit(1)
 
 
 @contextlib.contextmanager

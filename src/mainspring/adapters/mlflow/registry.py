@@ -53,14 +53,9 @@ class MlflowRegistry:
         known = next((one for one in self.versions() if one.run_id == draft.run_id), None)
         if known is not None:
             return known
-        run = self._tracking.run(draft.run_id)
-        draft = replace(draft, digest=folder_digest(model), name=self._name, shipped_run=run)
-        with tempfile.TemporaryDirectory() as folder:
-            staged = Path(folder) / ARTIFACT
-            shutil.copytree(model, staged / "model")
-            (staged / VERSION_FILE).write_bytes(to_json(draft, indent=2))
-            self._describe(draft, staged)
-            client.log_artifacts(run, str(staged), ARTIFACT)
+        run = draft.shipped_run or draft.evaluated_run or self._tracking.run(draft.run_id)
+        draft = replace(draft, digest=folder_digest(model), name=self._name, evaluated_run=draft.evaluated_run or run)
+        self.keep(draft, model, run)
         tags = {
             _RUN_ID: draft.run_id,
             f"{_PREFIX}verdict": draft.verdict,
@@ -70,6 +65,7 @@ class MlflowRegistry:
             f"{_PREFIX}dataset_digest": draft.dataset_digest,
             f"{_PREFIX}git_sha": draft.git_sha,
             f"{_PREFIX}git_dirty": str(draft.git_dirty).lower(),
+            f"{_PREFIX}features": features_in_words(draft.features),
             f"{_PREFIX}format": draft.format,
             f"{_PREFIX}evaluated_run": draft.evaluated_run,
             f"{_PREFIX}shipped_run": draft.shipped_run,
@@ -80,6 +76,23 @@ class MlflowRegistry:
         )
         self._seen = None
         return next(one for one in self.versions() if one.version == str(made.version))
+
+    def keep(self, draft: ModelVersion, model: Path, run: str) -> None:
+        """Log the model folder to an MLflow run, so that MLflow's own loader reads it there; nothing is registered."""
+        with tempfile.TemporaryDirectory() as folder:
+            staged = Path(folder) / ARTIFACT
+            shutil.copytree(model, staged / "model")
+            (staged / VERSION_FILE).write_bytes(to_json(draft, indent=2))
+            self._describe(draft, staged, run)
+            self._tracking.client().log_artifacts(run, str(staged), ARTIFACT)
+
+    def evaluated(self, version: str, target: Path) -> Path | None:
+        """The model that the gate evaluated before it was refitted and shipped, copied below `target`; None without."""
+        one = self._version(version)
+        if not one.shipped_run:
+            return None
+        uri = self._tracking.client().get_run(one.evaluated_run).info.artifact_uri
+        return self._downloaded(f"{uri}/{ARTIFACT}/model", target)
 
     def set_alias(self, alias: str, version: str) -> None:
         """Point `alias` at a version; an empty version removes the alias."""
@@ -166,13 +179,13 @@ class MlflowRegistry:
             return from_json(ModelVersion, path.read_bytes())
 
     def _download(self, version: str, name: str, target: Path) -> Path:
+        source = self._tracking.client().get_model_version(self._name, version).source
+        return self._downloaded(f"{source}/{name}", target)
+
+    def _downloaded(self, uri: str, target: Path) -> Path:
         from mlflow.artifacts import download_artifacts
 
-        source = self._tracking.client().get_model_version(self._name, version).source
-        found = download_artifacts(
-            artifact_uri=f"{source}/{name}", dst_path=str(target), tracking_uri=self._tracking.uri
-        )
-        return Path(found)
+        return Path(download_artifacts(artifact_uri=uri, dst_path=str(target), tracking_uri=self._tracking.uri))
 
     def _ensure_model(self) -> None:
         from mlflow.exceptions import MlflowException
@@ -186,7 +199,7 @@ class MlflowRegistry:
             except MlflowException:
                 client.get_registered_model(self._name)  # somebody else was first
 
-    def _describe(self, draft: ModelVersion, folder: Path) -> None:
+    def _describe(self, draft: ModelVersion, folder: Path, run: str) -> None:
         """`MLmodel`, so that `mlflow.pyfunc.load_model` answers as the predictor does, without pickle."""
         from mlflow.models import Model, ModelSignature
         from mlflow.types import ColSpec, Schema
@@ -198,11 +211,20 @@ class MlflowRegistry:
                 for one in draft.signature.features
             ]
         )
-        model = Model(signature=ModelSignature(inputs, Schema([ColSpec("double", "prediction")])), run_id=draft.run_id)
+        model = Model(signature=ModelSignature(inputs, Schema([ColSpec("double", "prediction")])), run_id=run)
         model.add_flavor("python_function", loader_module=_LOADER, data="model", env={"virtualenv": "python_env.yaml"})
         model.add_flavor("mainspring", format=draft.format, data="model")
         (folder / "python_env.yaml").write_text("python: '3.11'\ndependencies:\n- mainspring\n", encoding="utf-8")
         model.save(str(folder / "MLmodel"))
+
+
+def features_in_words(features: Mapping[str, str]) -> str:
+    """Feature views with the digest of each.
+
+    >>> features_in_words({"weather": "ab12", "delays": "cd34"})
+    'delays@cd34, weather@ab12'
+    """
+    return ", ".join(f"{name}@{digest}" for name, digest in sorted(features.items()))
 
 
 def folder_digest(folder: Path) -> str:

@@ -1,0 +1,124 @@
+"""Step register: the winner's recipe refitted on everything, or the refused model with its reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mainspring.domain.codec import from_json, to_json
+from mainspring.domain.dataset import Dataset
+from mainspring.domain.model_version import ModelVersion, Verdict
+from mainspring.drift.profile import fit_profile
+from mainspring.features.questions import EVENT_TIME
+from mainspring.pipeline.device import placed
+from mainspring.pipeline.split import PART, TRAIN, VALIDATION
+from mainspring.pipeline.training import answers, fit, load_recipe
+from mainspring.platforms.git import head
+from mainspring.platforms.steps import record
+from mainspring.platforms.steps.call import DATASET, PROFILE, StepCall, part_of, training_set
+from mainspring.platforms.steps.evaluation import HELD_OUT
+from mainspring.platforms.steps.fitting import data_of, export_model
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+VERSION = "version.json"
+
+
+def register(call: StepCall) -> dict[str, float]:
+    """Refit the winner's recipe on everything in an MLflow run below the evaluated one, and register that."""
+    from mainspring.adapters.mlflow.recording import recording
+
+    rows, signature, _ = training_set(call)
+    settings, root = call.loaded.settings, call.loaded.paths.root
+    everything, validation = _divided(rows, settings.split.validation_share)
+    tracking = call.tracking()
+    refit = tracking.refit(call.run_id)
+    data = data_of(everything, validation, signature)
+    with recording(tracking, refit):
+        recipe = load_recipe(root)
+        params, note = placed(settings.params, recipe.module)
+        model = fit(recipe, data, params, seed=settings.seed)
+    call.notes.extend(filter(None, [note]))
+    folder = call.outputs["version"] / "model"
+    export_model(call.loaded, recipe, model, rows.filter(_used(rows)), signature, folder)
+    held_out = from_json(list[float], (call.inputs["evaluation"] / HELD_OUT).read_bytes())
+    profile = fit_profile(rows.filter(_used(rows)), signature.features, held_out)
+    (folder / PROFILE).write_bytes(to_json(profile))
+    ours = answers(model, data.X, signature, recipe)
+    record.refitted(call, refit, data.y, ours)
+    return _register(call, folder, rows.filter(_used(rows)), "accepted", refit)
+
+
+def refuse(call: StepCall) -> dict[str, float]:
+    """Register the model as refused, with its reason."""
+    rows, _, _ = training_set(call)
+    return _register(call, call.inputs["model"], part_of(rows, TRAIN), "refused", "")
+
+
+def _register(call: StepCall, model: Path, rows: pa.Table, verdict: Verdict, shipped: str) -> dict[str, float]:
+    from mainspring.serving.runtime import load_card
+
+    _, _, facts = training_set(call)
+    dataset = from_json(Dataset, (call.inputs["training_set"] / DATASET).read_bytes())
+    tracking, registry = call.tracking(), call.registry()
+    run = tracking.run(call.run_id)
+    record.trained(call, run, call.inputs["metrics"])
+    evaluation = record.evaluated(call, run, call.inputs["evaluation"], call.inputs["page"])
+    tracking.keep(run, call.inputs["validation"], "validation.html")
+    card = load_card(model)
+    tree = head(call.loaded.paths.root)
+    draft = ModelVersion(
+        call.loaded.settings.name,
+        "",
+        call.run_id,
+        dataset.digest,
+        tree.sha,
+        tree.dirty,
+        record.APPROVER,
+        card.format,
+        card.signature,
+        verdict=verdict,
+        reason=evaluation.reason,
+        metrics={name: one.value for name, one in evaluation.candidate.items()},
+        trained_until=card.trained_until,
+        evaluated_run=run,
+        shipped_run=shipped,
+        features=facts.features,
+    )
+    if shipped:
+        registry.keep(draft, call.inputs["model"], run)
+    version = registry.register(draft, model)
+    tracking.end(call.run_id)
+    folder = call.outputs["version"]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / VERSION).write_bytes(to_json(version, indent=2))
+    return {"version": float(version.version), "rows": float(rows.num_rows)}
+
+
+def _divided(rows: pa.Table, share: float) -> tuple[pa.Table, pa.Table]:
+    """Everything, and of it what is set aside for a `train` that stops early: the newest, or what was so before.
+
+    A recipe that stops early has to stop by rows that it does not train on, in the refit as when it was evaluated.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    everything = rows.filter(_used(rows))
+    if EVENT_TIME not in rows.column_names:
+        aside = pc.equal(everything.column(PART), VALIDATION)
+        return everything.filter(pc.invert(aside)), everything.filter(aside)
+    at = everything.column(EVENT_TIME)
+    kept = everything.num_rows - round(everything.num_rows * share)
+    if kept in (0, everything.num_rows):
+        return everything, everything.slice(0, 0)
+    cut = pc.sort_indices(at)[kept]
+    # Whole instants, as in the split.
+    aside = pc.greater_equal(at, pa.scalar(at[cut.as_py()].as_py(), at.type))
+    return everything.filter(pc.invert(aside)), everything.filter(aside)
+
+
+def _used(rows: pa.Table) -> pa.ChunkedArray:
+    import pyarrow.compute as pc
+
+    return pc.not_equal(rows.column(PART), "")
