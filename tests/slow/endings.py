@@ -48,9 +48,7 @@ def ending(folder: Path, diary: Path):
         "unfinished": ledger.state("run"),
         "weights": dict(EnvoyRouter(loaded.settings, paths).observed()),
         "served": sorted(path.name for path in paths.serving.iterdir()),
-        "reports": sorted(
-            (path.parent.name, path.name, _report(path)) for path in paths.drift.rglob("drift-*.json")
-        ),
+        "reports": sorted((path.parent.name, path.name, _report(path)) for path in paths.drift.rglob("drift-*.json")),
         "offline rows": _offline(paths.features),
         "acknowledged": sorted(line.rsplit(" ", 1)[0] for line in acknowledged(diary)),
         "predictions": _predictions(paths),
@@ -95,7 +93,10 @@ def differences(wanted, found):
         if one == other:
             continue
         if isinstance(one, list):
-            missing, more = Counter(map(repr, one)) - Counter(map(repr, other)), Counter(map(repr, other)) - Counter(map(repr, one))
+            missing, more = (
+                Counter(map(repr, one)) - Counter(map(repr, other)),
+                Counter(map(repr, other)) - Counter(map(repr, one)),
+            )
             detail = f"missing {list(missing)[:4]}, too much {list(more)[:4]}" if missing or more else f"order: {other}"
         else:
             detail = f"{one!r} became {other!r}"

@@ -139,7 +139,9 @@ def _count_commits(commit):
 
         def execute(self, sql, *arguments):
             word = sql.lstrip()[:7].upper()
-            if word.startswith("COMMIT") or (self.isolation_level is None and not self.in_transaction and word.startswith(_CHANGES)):
+            if word.startswith("COMMIT") or (
+                self.isolation_level is None and not self.in_transaction and word.startswith(_CHANGES)
+            ):
                 commit(self.place)
             return super().execute(sql, *arguments)
 

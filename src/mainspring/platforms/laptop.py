@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from mainspring.adapters.feast.store import FeastFeatureStore
 from mainspring.adapters.processes.locks import locked
 from mainspring.adapters.sql.source import SqlSource
 from mainspring.domain.time import TimeWindow
@@ -15,6 +15,9 @@ from mainspring.features.schedule import first_tick, run_transforms
 from mainspring.features.transforms import TransformSession, load_module
 from mainspring.settings.load import LoadedProject
 from mainspring.sources.open import open_sources
+
+if TYPE_CHECKING:
+    from mainspring.adapters.feast.store import FeastFeatureStore
 
 
 class LaptopFeatures:
@@ -78,6 +81,8 @@ def _store(loaded: LoadedProject) -> FeastFeatureStore | None:
     repo = settings.features.repo
     if repo is None and not definitions.is_file():
         return None
+    from mainspring.adapters.feast.store import FeastFeatureStore
+
     objects = {} if repo is not None else vars(load_module(definitions, "mainspring_project_features"))
     folder = None if repo is None else loaded.paths.root / repo
     return FeastFeatureStore(settings.name, loaded.paths.features, objects, settings.features.service, repo=folder)

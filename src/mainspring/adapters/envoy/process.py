@@ -6,7 +6,6 @@ whenever a starter is killed. (Two would share the port, and half of the callers
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -17,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.adapters.processes.alive import end, is_same, start_time
+from mainspring.adapters.processes.locks import taken
 from mainspring.domain.errors import ConfigError, TemporaryError
 
 LOCK = "envoy.lock"
 _READY_SECONDS = 20.0
+_LEAST_DRAIN_SECONDS, _DRAIN_SECONDS = 0.2, 10.0
 
 
 class EnvoyProcess:
@@ -52,10 +53,8 @@ class EnvoyProcess:
         log = self.folder / "envoy.log"
         lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._spawn(bootstrap, log, lock)
-        except BlockingIOError:
-            pass  # Its starter was killed before it was up.
+            if taken(lock):  # else its starter was killed before it was up
+                self._spawn(bootstrap, log, lock)
         finally:
             os.close(lock)
         until = time.monotonic() + _READY_SECONDS
@@ -107,17 +106,37 @@ class EnvoyProcess:
         finally:
             connection.close()
 
+    def check_port(self, port: int) -> None:
+        """Find out early what `start` would meet. Envoy that a former loop left on another port is stopped.
+
+        Errors: `ConfigError` when somebody else has the port.
+        """
+        bootstrap = self.bootstrap()
+        if self.alive() and bootstrap is not None:
+            if _callers_port(bootstrap) == port:
+                return
+            self.stop()
+        _port_is_free(port)
+
     def stop(self) -> None:
-        """Drain and end it."""
+        """Drain and end it: whoever is being answered gets the answer, however long a request may take."""
         if not self.alive():
             return
         try:
             self.ask("/healthcheck/fail", post=True)
             self.ask("/drain_listeners?graceful", post=True)
-            time.sleep(0.2)
+            until = time.monotonic() + _DRAIN_SECONDS
+            time.sleep(_LEAST_DRAIN_SECONDS)
+            while time.monotonic() < until and self._active():
+                time.sleep(0.02)
         except TemporaryError:
             pass
         end(self._pid, self._started, within_seconds=5)
+
+    def _active(self) -> int:
+        """Requests of callers that have no answer yet."""
+        text = self.ask(r"/stats?filter=^http\.callers\.downstream_rq_active$")
+        return sum(int(line.rsplit(": ", 1)[1]) for line in text.splitlines() if ": " in line)
 
 
 def free_port() -> int:
@@ -125,6 +144,10 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _callers_port(bootstrap: dict[str, Any]) -> int:
+    return int(bootstrap["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"])
 
 
 def _port_is_free(port: int) -> None:

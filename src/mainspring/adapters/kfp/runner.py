@@ -121,14 +121,20 @@ class KfpLocalRunner:
                 return run
             time.sleep(0.1)
 
+    def interrupt(self, run_id: str) -> None:
+        """Stop the run's processes without ending it: `start` goes on with it."""
+        folder = self._paths.runs / run_id
+        holder = _holder(folder)
+        if holder is not None:
+            os.killpg(holder, signal.SIGKILL)
+            (folder / STARTS).unlink(missing_ok=True)  # it did not end by itself
+
     def cancel(self, run_id: str) -> None:
         """Stop the run's processes; an ended run stays as it is."""
         folder = self._paths.runs / run_id
         if (folder / RESULT).exists() or not (folder / REQUEST).exists():
             return
-        holder = _holder(folder)
-        if holder is not None:
-            os.killpg(holder, signal.SIGKILL)
+        self.interrupt(run_id)
         ended_at = datetime.now(UTC).isoformat()
         result = {"succeeded": False, "cancelled": True, "reason": "cancelled", "ended_at": ended_at}
         _replace(folder / RESULT, result)

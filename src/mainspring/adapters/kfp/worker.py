@@ -128,7 +128,8 @@ def warm_worker(folder: Path, modules: list[str]) -> Iterator[Callable[[float], 
     try:
         yield wait
     finally:
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)  # and what it forked for steps
         process.wait()
         (folder / SOCKET).unlink(missing_ok=True)
 

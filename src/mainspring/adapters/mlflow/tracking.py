@@ -160,6 +160,7 @@ class Tracking:
     def _made(self, name: str, tags: dict[str, str]) -> str:
         return str(self.client().create_run(self.experiment_id(), tags=tags, run_name=name).info.run_id)
 
+
 def _ensure_database(path: Path) -> None:
     """MLflow's tables, made under another name first: its migrations cannot go on where they were killed."""
     if path.exists():
