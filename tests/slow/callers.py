@@ -7,9 +7,8 @@ import json
 import sys
 from datetime import UTC, datetime, timedelta
 
-from tests.serving.models import RAIN
-
 from mainspring.demo.client import Callers, Question
+from tests.serving.models import RAIN
 
 _START, _EVERY = datetime(2026, 3, 1, tzinfo=UTC), timedelta(seconds=1.8)
 

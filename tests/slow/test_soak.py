@@ -11,7 +11,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.serving.models import version, write_model
 
 from mainspring.adapters.envoy.evidence import EnvoyEvidence
 from mainspring.adapters.envoy.router import EnvoyRouter
@@ -20,6 +19,7 @@ from mainspring.adapters.processes.server import LaptopModelServer, wait_ready
 from mainspring.domain.rollout import Rollout
 from mainspring.settings.paths import ProjectPaths
 from mainspring.settings.project import ProjectSettings
+from tests.serving.models import version, write_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 REQUESTS, CHANGES, WARM_CHANGES = 20_000, 100, 25
