@@ -40,10 +40,10 @@ def _features(platform: Platform) -> Outcome:
 CHORES: dict[str, Chore] = {
     "alerts": alerts.send,
     "features": _features,
-    "requests": requests.turn,
     # A window is reported on for the version that served in it, before a rollout puts another one there.
     "log": monitoring.log,
     "drift": monitoring.drift,
+    "requests": requests.turn,
     "first": runs.request_first,
     "run": runs.turn,
     "rollout": rollouts.turn,

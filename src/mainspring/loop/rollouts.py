@@ -168,7 +168,7 @@ def roll_back(
         f"keep version {rollout.stable} in service",
     )
     what = f"version {rollout.candidate} rolled back: {back}"
-    return _decide(platform, step, "rolled_back", what, why, numbers, {**owed(alert), **(more or {})}, actor=actor)
+    return _decide(platform, step, "rolled_back", what, why, numbers, {**(more or {}), **owed(alert)}, actor=actor)
 
 
 def _promoting(platform: Platform, rollout: Rollout) -> Outcome:

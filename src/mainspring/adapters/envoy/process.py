@@ -6,7 +6,6 @@ whenever a starter is killed. (Two would share the port, and half of the callers
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import socket
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.adapters.processes.alive import end, is_same, start_time
+from mainspring.adapters.processes.locks import taken
 from mainspring.domain.errors import ConfigError, TemporaryError
 
 LOCK = "envoy.lock"
@@ -53,10 +53,8 @@ class EnvoyProcess:
         log = self.folder / "envoy.log"
         lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._spawn(bootstrap, log, lock)
-        except BlockingIOError:
-            pass  # Its starter was killed before it was up.
+            if taken(lock):  # else its starter was killed before it was up
+                self._spawn(bootstrap, log, lock)
         finally:
             os.close(lock)
         until = time.monotonic() + _READY_SECONDS

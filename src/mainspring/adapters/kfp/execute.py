@@ -9,12 +9,10 @@ fail: the run counts as interrupted, and only when that happens again and again 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib
 import json
 import os
 import sys
-import time
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -23,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.adapters.kfp.worker import answers, warm_worker
-from mainspring.adapters.processes.locks import sign
+from mainspring.adapters.processes.locks import sign, taken
 from mainspring.domain.run import STEPS
 
 LOCK, REQUEST, RESULT, OUTPUT = "run.lock", "request.json", "result.json", "output.log"
@@ -41,7 +39,7 @@ def start(folder: str) -> int:
 def main(folder: Path) -> int:
     """Run the request; 0 when the pipeline succeeded. A second process on the same run ends at once."""
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    if not _lock(lock):
+    if not taken(lock):
         return 0
     sign(lock)
     if (folder / RESULT).exists():
@@ -155,18 +153,6 @@ def _record_cached(folder: Path, request: dict[str, Any]) -> None:
 def kept_file(cache: Path, key: str) -> Path:
     """Where the numbers and notes of a task with that cache key are kept."""
     return cache / f"numbers-{key}.json"
-
-
-def _lock(lock: int) -> bool:
-    """Who asks whether this process lives holds the lock for a moment, so one refusal means nothing."""
-    for _ in range(20):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.02)
-        else:
-            return True
-    return False
 
 
 def _run(request: dict[str, Any]) -> None:

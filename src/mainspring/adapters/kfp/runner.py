@@ -135,9 +135,11 @@ class KfpLocalRunner:
 
     def interrupt(self, run_id: str) -> None:
         """Stop the run's processes without ending it: `start` goes on with it."""
-        holder = _holder(self._paths.runs / run_id)
+        folder = self._paths.runs / run_id
+        holder = _holder(folder)
         if holder is not None:
             os.killpg(holder, signal.SIGKILL)
+            (folder / STARTS).unlink(missing_ok=True)  # it did not end by itself
 
     def cancel(self, run_id: str) -> None:
         """Stop the run's processes; an ended run stays as it is."""

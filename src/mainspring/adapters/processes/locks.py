@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,18 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(file)
+
+
+def taken(file: int) -> bool:
+    """Take the lock on an open file unless another process holds it."""
+    for _ in range(20):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)  # Who asks for the holder has the lock for a moment, so one refusal means nothing.
+        else:
+            return True
+    return False
 
 
 def sign(file: int, *more: int) -> None:

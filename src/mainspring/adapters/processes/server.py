@@ -194,7 +194,7 @@ def look(paths: ProjectPaths) -> list[Endpoint]:
     found = []
     for folder in folders:
         known = _read(folder / ENDPOINT)
-        if known is None:
+        if known is None or folder.name.startswith("."):
             continue
         lives = is_same(known["pid"], known["started"])
         ready = lives and _is_ready(known["port"])
