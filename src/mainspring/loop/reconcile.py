@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mainspring.domain.errors import TemporaryError
-from mainspring.loop import monitoring, rollouts, runs
+from mainspring.loop import monitoring, requests, rollouts, runs
 from mainspring.loop.outcome import MOVED, WAITING, Outcome
 from mainspring.loop.platform import Platform
+from mainspring.loop.setbacks import Setbacks
 from mainspring.telemetry.logs import Log
 
 Chore = Callable[[Platform], Outcome]
@@ -31,6 +32,7 @@ def _features(platform: Platform) -> Outcome:
 
 CHORES: dict[str, Chore] = {
     "features": _features,
+    "requests": requests.turn,
     "first": runs.request_first,
     "run": runs.turn,
     "rollout": rollouts.turn,
@@ -40,8 +42,10 @@ CHORES: dict[str, Chore] = {
 }
 
 
-def _take(platform: Platform, name: str, chore: Chore) -> Outcome:
+def _take(platform: Platform, name: str, chore: Chore, setbacks: Setbacks | None) -> Outcome:
     """One chore that cannot go on for now does not keep the others from theirs."""
+    if setbacks is not None:
+        return setbacks.take(name, lambda: chore(platform))
     try:
         return chore(platform)
     except TemporaryError as error:
@@ -49,7 +53,10 @@ def _take(platform: Platform, name: str, chore: Chore) -> Outcome:
         return WAITING
 
 
-def reconcile(platform: Platform) -> Tick:
-    """Take the next step, if there is one. Safe to call at any time, any number of times, after any crash."""
-    outcomes = {name: _take(platform, name, chore) for name, chore in CHORES.items()}
+def reconcile(platform: Platform, setbacks: Setbacks | None = None) -> Tick:
+    """Take the next step, if there is one. Safe to call at any time, any number of times, after any crash.
+
+    With `setbacks` an error of one chore leaves the others alone; without, only a temporary one does.
+    """
+    outcomes = {name: _take(platform, name, chore, setbacks) for name, chore in CHORES.items()}
     return Tick(MOVED in outcomes.values(), WAITING in outcomes.values(), outcomes)

@@ -8,7 +8,7 @@ from mainspring.domain.decision import Alert, Decision, DecisionKind
 from mainspring.domain.run import Run
 from mainspring.loop.outcome import MOVED, STILL, WAITING, Outcome
 from mainspring.loop.platform import Platform
-from mainspring.loop.state import RUN, RunRequest, dump, read, rollout_of
+from mainspring.loop.state import POLICY, RUN, RunRequest, dump, read, rollout_of
 
 
 def request_first(platform: Platform) -> Outcome:
@@ -29,6 +29,7 @@ def request(
     decision_id: str,
     state: dict[str, str],
     numbers: dict[str, Any] | None = None,
+    actor: str = POLICY,
 ) -> Outcome:
     """Write the trigger and the run it asks for in one transaction; the same trigger twice is one run."""
     now = platform.clock.now()
@@ -38,7 +39,7 @@ def request(
         "trigger",
         f"{trigger}: run the pipeline",
         reason,
-        "policy:auto",
+        actor,
         now,
         run_id=run.id,
         numbers=numbers or {},

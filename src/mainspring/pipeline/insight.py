@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 Answers = Callable[[Any, Any], Any]
 """(model, X) -> answers, as `training.answers` gives them."""
 
-MOST_ROWS = 2000
-"""Rows that a number is taken from: its error is then about 1 % of an AUC, which a picture does not show."""
+MOST_ROWS = 1000
+"""Rows that a number is taken from: its error is then below 2 % of an AUC, which a picture does not show."""
 SECONDS = 4.0
 """Longest that importance, or the points of a curve, may take; what is not reached by then is left out."""
 _POINTS = 10

@@ -74,6 +74,12 @@ def cache_keys(loaded: LoadedProject, parameters: Mapping[str, str]) -> dict[str
     return keys
 
 
+def files_digest(root: Path) -> str:
+    """One digest of everything that a person may edit while a run is going: the project's code, policy and locks."""
+    found = [_tree(root, "*.py", deep=False), _files(root, ("mainspring.yaml", *_LOCKS))]
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+
+
 def _sources(loaded: LoadedProject, known_at: datetime) -> list[Any]:
     """Each source's contents, and how much of them was known: all of it, or what was known at that instant."""
     memo_file = loaded.paths.steps / _MEMO

@@ -28,15 +28,17 @@ class LaptopFeatures:
         self.sources = open_sources(loaded.settings.sources, loaded.paths.root, sql=SqlSource)
         self.store = _store(loaded)
         self._session = TransformSession(loaded.settings, loaded.paths.root, self.sources)
+        self._advanced_to: datetime | None = None
 
     def advance(self, until: datetime) -> int:
         """Compute the rows that are due by `until` and bring the online store up to it; rows appended."""
-        if self.store is None:
+        if self.store is None or until == self._advanced_to:
             return 0
         self.store.views()
         remembered = self._paths.features / "transforms.json"
         written = run_transforms(self._session, self.store, remembered, until, start=self._start)
         self.store.materialize(until)
+        self._advanced_to = until
         return sum(written.values())
 
     def entities(self) -> list[str]:
@@ -81,4 +83,5 @@ def _store(loaded: LoadedProject) -> FeastFeatureStore | None:
 
     objects = {} if repo is not None else vars(load_module(definitions, "mainspring_project_features"))
     folder = None if repo is None else loaded.paths.root / repo
+
     return FeastFeatureStore(settings.name, loaded.paths.features, objects, settings.features.service, repo=folder)

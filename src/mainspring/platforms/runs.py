@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from mainspring.adapters.kfp.runner import KfpLocalRunner
 from mainspring.domain.run import Run, Step
-from mainspring.platforms.cache import cache_keys
+from mainspring.platforms.cache import cache_keys, files_digest
 from mainspring.platforms.data import instant
-from mainspring.platforms.step import ENTRY, ON_FAILURE
-from mainspring.settings.load import LoadedProject
+from mainspring.platforms.step import ENTRY, FILES, ON_FAILURE, modules
+from mainspring.settings.load import LoadedProject, load_project
 
 
 def runner(loaded: LoadedProject) -> KfpLocalRunner:
     """The project's pipeline runner."""
-    return KfpLocalRunner(loaded.paths, ENTRY, lambda parameters: cache_keys(loaded, parameters), on_failure=ON_FAILURE)
+
+    def plan(parameters: Mapping[str, str]) -> Mapping[str, str]:
+        # Steps read the project as it is when they run: a loop that read it last week must not name their results.
+        keys = cache_keys(load_project(loaded.paths.root), parameters)
+        return keys | {FILES: files_digest(loaded.paths.root)}
+
+    return KfpLocalRunner(loaded.paths, ENTRY, plan, on_failure=ON_FAILURE, modules=modules(loaded))
 
 
 def run_pipeline(

@@ -9,42 +9,65 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mainspring.adapters.kfp.execute import REQUEST, kept_file
 from mainspring.adapters.kfp.worker import ask
-from mainspring.domain.errors import MainspringError
+from mainspring.domain.errors import ConflictError, MainspringError
 from mainspring.domain.run import Step
+from mainspring.platforms.cache import files_digest
 from mainspring.settings.paths import ProjectPaths
+
+if TYPE_CHECKING:
+    from mainspring.settings.load import LoadedProject
 
 ENTRY = "mainspring.platforms.step:run_step"
 HERE = "mainspring.platforms.step:run_here"
+_COMPONENTS = "mainspring.adapters.kfp.components"
+FILES = "files"
+"""Beside the cache keys of a run's tasks: what the project's files were when it was planned."""
 ON_FAILURE = "mainspring.platforms.step:run_failed"
-WARM = [
-    "great_expectations",
-    "great_expectations.expectations",
+_MODELS = [
     "mlflow",
     "mlflow.pyfunc",
     "mlflow.artifacts",
+    "mlflow.sklearn",
+    "mlflow.xgboost",
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.store.model_registry.sqlalchemy_store",
-    "duckdb",
-    "pandas",
-    "xgboost",
-    "sklearn.compose",
-    "sklearn.linear_model",
-    "onnxruntime",
-    "skl2onnx",
-    "onnxmltools.convert.xgboost.operator_converters.XGBoost",
-    "kfp.local",
-    "mainspring.adapters.feast.asof_store",
-    "feast.infra.online_stores.sqlite",
-    "mainspring.adapters.kfp.components",
-    "mainspring.platforms.steps",
-    "mainspring.platforms.laptop",
     "mainspring.adapters.mlflow.registry",
+    "onnxruntime",
 ]
+_FEAST = ["mainspring.adapters.feast.store", "feast.infra.online_stores.sqlite"]
+_STEPS = ["mainspring.platforms.steps", "mainspring.platforms.laptop", "duckdb", "pandas"]
+MODULES = {
+    "ingest": _FEAST,
+    "validate": ["great_expectations", "great_expectations.expectations"],
+    "engineer": _FEAST,
+    "train": [
+        *_MODELS,
+        "xgboost",
+        "sklearn.compose",
+        "sklearn.linear_model",
+        "skl2onnx",
+        "onnxmltools.convert.xgboost.operator_converters.XGBoost",
+    ],
+    "evaluate": _MODELS,
+    "register": _MODELS,
+}
+"""What a step needs, and takes seconds to import."""
+
+WARM = [*dict.fromkeys([*_STEPS, *(one for few in MODULES.values() for one in few)]), "kfp.local", _COMPONENTS]
 """What a warm worker imports before it is asked."""
+
+
+def modules(loaded: LoadedProject) -> dict[str, list[str]]:
+    """What each step of this project needs: without views no Feast, without expectations no Great Expectations."""
+    root, repo = loaded.paths.root, loaded.settings.features.repo
+    without = {step for step in MODULES if step == "validate" and not (root / "expectations.py").is_file()}
+    if repo is None and not (root / "features.py").is_file():
+        without |= {"ingest", "engineer"}
+    return {step: [*_STEPS, *([] if step in without else names)] for step, names in MODULES.items()}
 
 
 def run_step(
@@ -56,7 +79,9 @@ def run_step(
     written to the run's folder.
     """
     call: list[Any] = [name, project, run_id, parameters, inputs, outputs]
-    answer = ask(ProjectPaths(Path(project)).state, HERE, call)
+    paths = ProjectPaths(Path(project))
+    # The loop's worker, or the one that this run started for itself.
+    answer = ask(paths.state, HERE, call) or ask(paths.runs / run_id, HERE, call)
     if answer is None:
         return run_here(name, project, run_id, parameters, inputs, outputs)
     if "error" in answer:
@@ -88,13 +113,13 @@ def run_here(
         record.put("running")
         try:
             numbers = STEPS[name](call)
+            _keep(loaded.paths, run_id, name, {"numbers": numbers, "notes": call.notes})
         except MainspringError as error:
             record.put("failed", str(error))
             raise
         except Exception as error:
             record.put("failed", f"{type(error).__name__}: {error}")
             raise
-        _keep(loaded.paths, run_id, name, {"numbers": numbers, "notes": call.notes})
         record.put("succeeded", numbers=numbers, notes=call.notes)
     return numbers
 
@@ -118,11 +143,20 @@ def _alone(run: Path) -> Iterator[None]:
 
 
 def _keep(paths: ProjectPaths, run_id: str, name: str, found: dict[str, Any]) -> None:
-    """Numbers and notes by cache key, for a later run that takes this step from the cache."""
+    """Numbers and notes by cache key, for a later run that takes this step from the cache.
+
+    Errors: `ConflictError` when the project was edited meanwhile: the key was that of the files as they were.
+    """
     request = paths.runs / run_id / REQUEST
-    key = json.loads(request.read_bytes())["cache_keys"].get(name, "") if request.exists() else ""
-    if key:
-        path = kept_file(paths.steps, key)
+    keys = json.loads(request.read_bytes())["cache_keys"] if request.exists() else {}
+    if FILES in keys and keys[FILES] != files_digest(paths.root):
+        raise ConflictError(
+            "the project's files were edited while the run was going: what this step found fits neither state",
+            where=str(paths.root),
+            next_step=f"mainspring run --resume {run_id}",
+        )
+    if name in keys:
+        path = kept_file(paths.steps, keys[name])
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{run_id}.part")
         part.write_text(json.dumps(found), encoding="utf-8")

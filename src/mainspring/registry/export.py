@@ -18,6 +18,7 @@ from mainspring.domain.errors import TrainingError
 from mainspring.domain.model_card import CARD_FILE, ModelCard
 from mainspring.domain.model_version import ServedFormat
 from mainspring.registry.onnx_export import write_onnx
+from mainspring.registry.repeatable import make_repeatable
 
 Replay = Callable[[Path, ModelCard, Sequence[Sequence[Any]]], Any]
 """Loads the folder's model as a predictor would and answers rows; [rows] or [rows, classes]."""
@@ -123,6 +124,7 @@ def _skops(trained: Trained, card: ModelCard, folder: Path) -> ModelCard:
 
     path = folder / card.file
     dump(trained.model, path)
+    make_repeatable(path)
     types = get_untrusted_types(file=path)
     refused = sorted(name for name in types if not name.startswith(TRUSTED_PACKAGES))
     if refused:

@@ -36,6 +36,9 @@ Duration = Annotated[
 ]
 """A duration in words: `30s`, `15m`, `3h`, `28d`, `2w`."""
 
+_MOST_WINDOWS = 1_000
+"""Each window of the trailing reference is read on its own: four weeks by the hour are 672."""
+
 ColumnType = Literal["int", "float", "bool", "str", "time", "date", "category"]
 
 
@@ -207,6 +210,14 @@ class DriftSettings(_Part):
     persistence: int = Field(default=2, ge=1)
     """A feature has to drift in this many of the last `persistence + 1` windows."""
 
+    @model_validator(mode="after")
+    def _countable(self) -> DriftSettings:
+        if self.trailing // self.every > _MOST_WINDOWS:
+            raise ValueError(
+                f"drift.trailing has {self.trailing // self.every:,} windows of drift.every; at most {_MOST_WINDOWS:,} are counted"
+            )
+        return self
+
 
 class RetrainSettings(_Part):
     """When a new model is asked for."""
@@ -237,6 +248,9 @@ class ServingSettings(_Part):
 
     port: int = Field(default=8080, ge=0, le=65535)
     """Envoy's port for callers on 127.0.0.1; 0 takes a free one."""
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    """The loop's own port on 127.0.0.1, where `/metrics` is; 0 takes a free one. None: the next after `port`, and a free one
+    where that is taken or `port` is 0."""
     timeout: Duration = timedelta(seconds=5)
     """Longest a caller waits."""
     workers: int = Field(default=1, ge=1)

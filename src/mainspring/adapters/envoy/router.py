@@ -69,6 +69,13 @@ class EnvoyRouter:
         """The base URL that callers use; a free port is chosen once and kept."""
         return f"http://127.0.0.1:{self._callers_port()}"
 
+    def prepare(self) -> None:
+        """Find out, before there is anything to route, whether callers could be served.
+
+        Errors: `ConfigError` when somebody else has the port.
+        """
+        self._envoy.check_port(self._callers_port())
+
     def close(self) -> None:
         """Drain and stop Envoy."""
         self._envoy.stop()

@@ -7,6 +7,7 @@ the run's folder; what became of steps that could not write it is written here.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import importlib
 import json
@@ -15,13 +16,16 @@ import sys
 import time
 import traceback
 import warnings
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mainspring.adapters.kfp.worker import answers, warm_worker
 from mainspring.domain.run import STEPS
 
 LOCK, REQUEST, RESULT, OUTPUT = "run.lock", "request.json", "result.json", "output.log"
+_WARM_SECONDS = 120.0
 _KILLED = "the process of step {} ended without a word: it was killed, or the machine had no memory left"
 
 
@@ -42,7 +46,8 @@ def main(folder: Path) -> int:
     request = json.loads((folder / REQUEST).read_bytes())
     reason = ""
     try:
-        _run(request)
+        with _worker(folder, request):
+            _run(request)
     except Exception as error:  # kfp raises a RuntimeError for every kind of failure; the step's record has the reason
         reason = _failed(folder) or str(error) or type(error).__name__
     _record_cached(folder, request)
@@ -50,6 +55,27 @@ def main(folder: Path) -> int:
         _tell(request, reason)
     _write(folder / RESULT, {"succeeded": not reason, "reason": reason, "ended_at": datetime.now(UTC).isoformat()})
     return 1 if reason else 0
+
+
+@contextlib.contextmanager
+def _worker(folder: Path, request: dict[str, Any]) -> Iterator[None]:
+    """A worker for this run alone where the project has none: everything is imported once, not by every step.
+
+    Steps that the cache will answer need nothing. A step that finds no worker works in its own process.
+    """
+    keys, cache = request["cache_keys"], Path(request["cache"])
+    names = {name for step, few in request["modules"].items() if not _kept(cache, keys, step) for name in few}
+    if not names or answers(Path(request["state"])):
+        yield
+        return
+    with warm_worker(folder, sorted(names)) as warm:
+        warm(_WARM_SECONDS)
+        yield
+
+
+def _kept(cache: Path, keys: dict[str, str], step: str) -> bool:
+    tasks = ("register", "refuse") if step == "register" else (step,)
+    return any(kept_file(cache, keys.get(task, "")).exists() for task in tasks)
 
 
 def _failed(folder: Path) -> str:

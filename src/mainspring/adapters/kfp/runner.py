@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,13 +33,23 @@ class KfpLocalRunner:
 
     Where a warm worker answers for the project, it runs there; otherwise in a process of its own. `entry` is what a task
     calls, `on_failure` what is called with project, run id and reason when a run failed; both are `module:function`.
+    `modules` are those that each step takes seconds to import.
     """
 
-    def __init__(self, paths: ProjectPaths, entry: str, plan: PlanKeys, *, on_failure: str) -> None:
+    def __init__(
+        self,
+        paths: ProjectPaths,
+        entry: str,
+        plan: PlanKeys,
+        *,
+        on_failure: str,
+        modules: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self._paths = paths
         self._entry = entry
         self._plan = plan
         self._on_failure = on_failure
+        self._modules = modules or {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, run_id: str, trigger: str, parameters: Mapping[str, str]) -> None:
@@ -56,6 +66,8 @@ class KfpLocalRunner:
                 "project": str(self._paths.root.resolve()),
                 "entry": self._entry,
                 "on_failure": self._on_failure,
+                "modules": {step: list(names) for step, names in self._modules.items()},
+                "state": str(state),
                 "parameters": dict(parameters),
                 "artifacts": str(state / "artifacts"),
                 "cache": str(self._paths.steps.resolve()),
@@ -120,14 +132,18 @@ class KfpLocalRunner:
                 return run
             time.sleep(0.1)
 
+    def interrupt(self, run_id: str) -> None:
+        """Stop the run's processes without ending it: `start` goes on with it."""
+        holder = _holder(self._paths.runs / run_id)
+        if holder is not None:
+            os.killpg(holder, signal.SIGKILL)
+
     def cancel(self, run_id: str) -> None:
         """Stop the run's processes; an ended run stays as it is."""
         folder = self._paths.runs / run_id
         if (folder / RESULT).exists() or not (folder / REQUEST).exists():
             return
-        holder = _holder(folder)
-        if holder is not None:
-            os.killpg(holder, signal.SIGKILL)
+        self.interrupt(run_id)
         ended_at = datetime.now(UTC).isoformat()
         result = {"succeeded": False, "cancelled": True, "reason": "cancelled", "ended_at": ended_at}
         _replace(folder / RESULT, result)
@@ -144,8 +160,12 @@ class KfpLocalRunner:
             raise NotFound(f"there is no run {run_id!r}", where=str(self._paths.runs), next_step="mainspring run")
         if run.status == "succeeded":
             raise ConflictError(f"run {run_id} has succeeded: there is nothing left to do", next_step="mainspring run")
-        if _alive(folder):
-            return
+        # One that has written its result is about to let its lock go; one that has not is at work.
+        until = time.monotonic() + _START_SECONDS
+        while _alive(folder):
+            if not run.ended or time.monotonic() > until:
+                return
+            time.sleep(0.01)
         request = json.loads((folder / REQUEST).read_bytes())
         _replace(folder / REQUEST, {**request, "cache_keys": dict(self._plan(request["parameters"]))})
         for step in run.steps:

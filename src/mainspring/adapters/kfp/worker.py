@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 import warnings
@@ -45,6 +46,11 @@ def ask(folder: Path, call: str, arguments: list[Any], *, output: Path | None = 
         return {"error": "the worker's process ended before it answered", "kind": "RuntimeError"}
     found: dict[str, Any] = json.loads(line)
     return found
+
+
+def answers(folder: Path) -> bool:
+    """Whether a worker answers there."""
+    return ask(folder, "builtins:len", [""]) is not None
 
 
 def main(folder: Path, modules: list[str]) -> int:
@@ -89,6 +95,8 @@ def _work(connection: socket.socket) -> None:
             os.dup2(file, 1)
             os.dup2(file, 2)
             connection.sendall(b'{"value": null}\n')
+        else:
+            threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
         try:
             answer = {"value": getattr(importlib.import_module(module), function)(*request["arguments"])}
         except BaseException as error:
@@ -100,6 +108,13 @@ def _work(connection: socket.socket) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
+
+
+def _end_with(asker: socket.socket) -> None:
+    """When whoever asked is gone, nobody wants the answer: a cancelled run's step ends at once."""
+    with contextlib.suppress(OSError):
+        if asker.recv(1, socket.MSG_PEEK) == b"":
+            os._exit(1)
 
 
 @contextlib.contextmanager
@@ -127,7 +142,8 @@ def warm_worker(folder: Path, modules: list[str]) -> Iterator[Callable[[float], 
     try:
         yield wait
     finally:
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)  # and what it forked for steps
         process.wait()
         (folder / SOCKET).unlink(missing_ok=True)
 

@@ -18,26 +18,33 @@ from typing import Any
 from mainspring.adapters.mlflow.tracking import Tracking
 
 _FLAVOURS = ("sklearn", "xgboost", "lightgbm")
+_PLACES = ("set_tracking_uri", "set_registry_uri", "set_experiment")
 
 
 @contextlib.contextmanager
 def recording(tracking: Tracking, run: str) -> Iterator[None]:
     """MLflow's current run is `run`, whatever the block starts or ends; import the project's code inside.
 
-    `start_run()` joins it, but for `nested=True`. Autologging logs no model: it would be a pickle, and what is served is
-    exported beside it.
+    `start_run()` joins it, but for `nested=True`; where runs are kept is not the code's to say. Autologging logs no model:
+    it would be a pickle, and what is served is exported beside it.
     """
     import mlflow
 
     mlflow.set_tracking_uri(tracking.uri)
     mlflow.set_registry_uri(tracking.uri)
-    with contextlib.ExitStack() as replaced, mlflow.start_run(run_id=run):
+    # Last of all, for MLflow ends the run with the block and there is more to do in it: what failed is closed elsewhere.
+    with (
+        contextlib.ExitStack() as replaced,
+        _afterwards(lambda: tracking.client().update_run(run, status="RUNNING")),
+        mlflow.start_run(run_id=run),
+    ):
         replaced.enter_context(_replaced(mlflow, "start_run", functools.partial(_join, mlflow, mlflow.start_run)))
-        replaced.enter_context(_replaced(mlflow, "end_run", lambda *_, **__: None))
+        for name in ("end_run", *_PLACES):
+            replaced.enter_context(_replaced(mlflow, name, _nothing))
         for one in (mlflow, *(importlib.import_module(f"mlflow.{name}") for name in _FLAVOURS if name in sys.modules)):
-            replaced.enter_context(_replaced(one, "autolog", functools.partial(one.autolog, log_models=False)))
+            without_models = functools.partial(one.autolog, log_models=False)
+            replaced.enter_context(_replaced(one, "autolog", functools.update_wrapper(without_models, one.autolog)))
         yield
-    tracking.client().update_run(run, status="RUNNING")  # there is more to do in it
 
 
 @contextlib.contextmanager
@@ -59,7 +66,9 @@ def unrecorded(project: Path) -> Iterator[None]:
         MLFLOW_ALLOW_FILE_STORE.set("true")
         mlflow.set_tracking_uri((Path(folder) / "runs").as_uri())
         try:
-            with disable_autologging():
+            with disable_autologging(), contextlib.ExitStack() as replaced:
+                for name in _PLACES:
+                    replaced.enter_context(_replaced(mlflow, name, _nothing))
                 yield
         finally:
             while mlflow.active_run() is not None:
@@ -69,6 +78,18 @@ def unrecorded(project: Path) -> Iterator[None]:
                 MLFLOW_ALLOW_FILE_STORE.unset()
             else:
                 MLFLOW_ALLOW_FILE_STORE.set(allowed)
+
+
+@contextlib.contextmanager
+def _afterwards(do: Callable[[], Any]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        do()
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    return None
 
 
 class _Joined:

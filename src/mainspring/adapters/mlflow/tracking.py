@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,9 @@ class Tracking:
                 MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
             logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
             if self.uri.startswith(_SQLITE):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # MLflow uses what SQLAlchemy has deprecated
+                    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
                 Path(self.uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
             self._client = MlflowClient(self.uri, self.uri)
         return self._client
@@ -139,11 +143,14 @@ class Tracking:
     def end(self, run_id: str, *, failed: bool = False, reason: str = "") -> None:
         """Close the MLflow runs of a pipeline run; `reason` is what MLflow's UI shows of it."""
         status = "FAILED" if failed else "FINISHED"
-        run, refit = self.run(run_id), self._found(REFIT_TAG, run_id)
+        run = self._newest(RUN_TAG, run_id)
+        ours = self.run(run_id) if run is None else str(run.info.run_id)
         if reason:
-            self.log(run, tags={REASON_TAG: reason, _NOTE_TAG: reason})
-        for one in filter(None, (refit, run)):
-            self.client().set_terminated(one, status)
+            self.log(ours, tags={REASON_TAG: reason, _NOTE_TAG: reason})
+        refit = self._newest(REFIT_TAG, run_id)
+        if refit is not None and refit.data.tags.get(_PARENT_TAG) == ours:
+            self.client().set_terminated(refit.info.run_id, status)
+        self.client().set_terminated(ours, status)
 
     def state(self) -> object | None:
         """Changes when the database may have changed; None where that cannot be told cheaply."""
@@ -154,10 +161,14 @@ class Tracking:
         return tuple((one.stat().st_mtime_ns, one.stat().st_size) for one in found)
 
     def _found(self, tag: str, value: str) -> str:
-        found = self.client().search_runs(
-            [self.experiment_id()], f"tags.`{tag}` = '{value}'", order_by=["attributes.start_time DESC"], max_results=1
-        )
-        return str(found[0].info.run_id) if found and found[0].info.status in ("RUNNING", "FINISHED") else ""
+        run = self._newest(tag, value)
+        return str(run.info.run_id) if run is not None and run.info.status in ("RUNNING", "FINISHED") else ""
+
+    def _newest(self, tag: str, value: str) -> Any:
+        which = f"tags.`{tag}` = '{value}'"
+        order = ["attributes.start_time DESC"]
+        found = self.client().search_runs([self.experiment_id()], which, order_by=order, max_results=1)
+        return found[0] if found else None
 
     def _made(self, name: str, tags: dict[str, str]) -> str:
         return str(self.client().create_run(self.experiment_id(), tags=tags, run_name=name).info.run_id)

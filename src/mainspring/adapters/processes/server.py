@@ -157,6 +157,23 @@ class LaptopModelServer:
         return self._paths.serving / (f"{version}-{build}" if build else version)
 
 
+def look(paths: ProjectPaths) -> list[Endpoint]:
+    """The predictors as another process finds them: looked at, not started again."""
+    folders = sorted(paths.serving.iterdir()) if paths.serving.is_dir() else []
+    found = []
+    for folder in folders:
+        known = _read(folder / ENDPOINT)
+        if known is None:
+            continue
+        lives = is_same(known["pid"], known["started"])
+        ready = lives and _is_ready(known["port"])
+        reason = "" if lives else "its process ended"
+        found.append(
+            Endpoint(known["version"], "127.0.0.1", known["port"], ready, known["pid"], known["build"], reason)
+        )
+    return found
+
+
 def wait_ready(server: LaptopModelServer, version: str, build: str = "", *, within_seconds: float = 20.0) -> Endpoint:
     """Wait for a predictor; the endpoint as it stands when it is ready, ended, or the time is over."""
     until = time.monotonic() + within_seconds
