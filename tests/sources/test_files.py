@@ -210,3 +210,35 @@ def test_csv_and_parquet_of_the_same_rows_are_the_same_table(tmp_path: Path) -> 
     pq.write_table(table, tmp_path / "rows.parquet")
     again = source(tmp_path, "rows.parquet", **declared).read(known_at=LATER)
     assert content_digest(again) == content_digest(table)
+
+
+def test_texts_that_stand_for_a_missing_value_are_nulls_only_where_they_are_declared(tmp_path: Path) -> None:
+    write(tmp_path, "n,town\n1,Ulm\nNA,NA\n,?\n")
+    rows = source(tmp_path, nulls=["NA", "?"], columns={"n": "int"}).read(known_at=LATER)
+    assert rows.to_pydict() == {"n": [1, None, None], "town": ["Ulm", None, None]}
+    with pytest.raises(DataError, match=r"`n`: 1 of its values are not an int \(row 2: 'NA'\)"):
+        source(tmp_path, columns={"n": "int"}).read(known_at=LATER)
+
+
+def test_a_column_may_be_called_filename(tmp_path: Path) -> None:
+    write(tmp_path, "filename,n\na.png,1\n", "part/a.csv")
+    write(tmp_path, "filename,n\nb.png,2\n", "part/b.csv")
+    assert source(tmp_path, "part/a.csv").read(known_at=LATER).column_names == ["filename", "n"]
+    rows = source(tmp_path, "part", columns={"n": "int"}).read(known_at=LATER)
+    assert rows.column("filename").to_pylist() == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "mend"),
+    [
+        (b"a,b\n1,2\n3,4,5\n6\n", r"rows\.csv: 2 lines have another number of values .*line 3: 3, line 4: 1", "quotes"),
+        (b"a,b\n1,M\xfcller\n", r"rows\.csv is not UTF-8 text: line 2", "iconv"),
+    ],
+)
+def test_a_broken_csv_is_explained_by_its_lines(tmp_path: Path, content: bytes, message: str, mend: str) -> None:
+    for name, raw in (("rows.csv", content), ("rows.csv.gz", gzip.compress(content))):
+        (tmp_path / name).write_bytes(raw)
+        with pytest.raises(DataError, match=message.replace(r"rows\.csv", name.replace(".", r"\."))) as error:
+            source(tmp_path, name).read(known_at=LATER)
+        assert mend in error.value.next_step
+        assert "null_padding" not in str(error.value)

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from mainspring.adapters.great_expectations.validator import EXPECTATIONS_FILE
 from mainspring.domain.errors import DataError, MainspringError, ValidationFailed
 from mainspring.domain.model_version import Signature
-from mainspring.domain.time import floor_to, utc
 from mainspring.features.questions import EVENT_TIME, LABEL, labelled
 from mainspring.pipeline.split import HOLDOUT, divide, require_classes
 from mainspring.platforms.laptop import LaptopFeatures
+from mainspring.platforms.sample import compute_views, refuse_empty, sample
 from mainspring.settings.load import LoadedProject, load_project
 from mainspring.settings.paths import ProjectPaths
 from mainspring.settings.project import ProjectSettings
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from mainspring.pipeline.training import Recipe
 
-MOST_ROWS = 1000
 Status = Literal["passed", "failed", "not reached"]
 
 
@@ -147,7 +146,7 @@ def _questions(bench: _Bench) -> str:
     require_classes(rows.column(LABEL), parts, labels)
     held_out = rows.filter(pa.array([part == HOLDOUT for part in parts]))
     _refuse_undefined(settings, truth(held_out.column(LABEL), labels))
-    bench.rows = _sample(rows, labels)
+    bench.rows = sample(rows, labels)
     waiting = f", {counts.waiting:,} wait" if counts.waiting else ""
     never = f", {counts.never:,} never get one" if counts.never else ""
     return f"{counts.asked:,} asked, {rows.num_rows:,} with their label{waiting}{never}; {held_out.num_rows:,} held out"
@@ -165,26 +164,6 @@ def _refuse_undefined(settings: ProjectSettings, known: Any) -> None:
             valid="held-out rows of different labels",
             next_step="lengthen split.holdout; then mainspring check",
         )
-
-
-def _sample(rows: pa.Table, labels: Signature) -> pa.Table:
-    """The newest rows; without times rows spread evenly. Of a class that they lack, its newest rows as well."""
-    import numpy as np
-
-    from mainspring.pipeline.signature import truth
-
-    count = rows.num_rows
-    if EVENT_TIME in rows.column_names:
-        places = set(range(max(0, count - MOST_ROWS), count))
-    else:
-        places = {int(place) for place in np.linspace(0, count - 1, min(count, MOST_ROWS))}
-    if labels.task != "regression":
-        of_row = truth(rows.column(LABEL), labels)
-        for one in range(len(labels.classes)):
-            having = np.flatnonzero(of_row == one)
-            if not places.intersection(having.tolist()):
-                places.update(having[-20:].tolist())
-    return rows.take(sorted(places))
 
 
 def _expectations(bench: _Bench) -> str:
@@ -215,9 +194,9 @@ def _features(bench: _Bench) -> str:
 
     settings = bench.loaded.settings
     if bench.features.store is not None:
-        _compute_views(bench)
+        compute_views(bench.loaded, bench.features, bench.rows)
     rows, sources, entities = with_features(bench.loaded, bench.features, bench.rows)
-    _refuse_empty(rows, sources)
+    refuse_empty(rows, sources)
     bench.rows = rows
     bench.signature = learn_signature(
         rows,
@@ -236,36 +215,6 @@ def _features(bench: _Bench) -> str:
         return found
     looked = _count(len(settings.features.transforms), "transform")
     return f"{found}, {len(sources) - len(inputs)} of {_count(len(views), 'view')}; {looked} without look-ahead"
-
-
-def _compute_views(bench: _Bench) -> None:
-    """The rows of every transform at the ticks that the sampled questions look at, and a look for look-ahead."""
-    from mainspring.features.lookahead import assert_no_lookahead
-    from mainspring.features.transforms import TransformSession
-
-    assert bench.features.store is not None
-    settings, store = bench.loaded.settings, bench.features.store
-    store.views()
-    session = TransformSession(settings, bench.loaded.paths.root, bench.features.sources)
-    asked = [utc(at) for at in bench.rows.column(EVENT_TIME).to_pylist()]
-    for view in session.views:
-        every = settings.features.transforms[view].every
-        ticks = sorted({floor_to(at, every) for at in asked} | {floor_to(min(asked), every) - every})
-        store.append(view, session.compute(view, ticks))
-        assert_no_lookahead(session, view, ticks, sample=2)
-
-
-def _refuse_empty(rows: pa.Table, sources: dict[str, str]) -> None:
-    """A view without one value in all these rows is no feature: its keys or times meet nothing."""
-    for view in sorted(set(sources.values()) - {"request"}):
-        own = [name for name, source in sources.items() if source == view]
-        if all(rows.column(name).null_count == rows.num_rows for name in own):
-            raise DataError(
-                f"view {view!r} has no value for any of {rows.num_rows:,} questions",
-                where=f"features.py: {view}",
-                valid="rows with the questions' entity keys, no older than the view's ttl",
-                next_step=f"compare the keys of {view} with those of the target's source; then mainspring check",
-            )
 
 
 def _training(bench: _Bench) -> str:

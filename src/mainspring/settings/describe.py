@@ -6,10 +6,14 @@ import difflib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
 
 from mainspring.domain.errors import NotFound
-from mainspring.settings.load import json_schema
+from mainspring.domain.time import duration_in_words
+from mainspring.settings.project import ProjectSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +31,7 @@ def keys_of(part: str = "") -> list[Key]:
     >>> [one.key for one in keys_of("rollout.limits")]
     ['rollout.limits.min_requests', 'rollout.limits.max_error_percent', 'rollout.limits.max_error_ratio']
     """
-    schema = json_schema()
-    found = list(_walk(schema, schema["$defs"], ""))
+    found = list(_walk(ProjectSettings, ""))
     chosen = [one for one in found if not part or one.key == part or one.key.startswith(f"{part}.")]
     if not chosen:
         parts = list(dict.fromkeys(".".join(one.key.split(".")[:depth]) for one in found for depth in (1, 2, 3)))
@@ -41,25 +44,23 @@ def keys_of(part: str = "") -> list[Key]:
     return chosen
 
 
-def _walk(schema: dict[str, Any], parts: dict[str, Any], prefix: str) -> Iterator[Key]:
-    required = schema.get("required", [])
-    for name, field in schema["properties"].items():
+def _walk(model: type[BaseModel], prefix: str) -> Iterator[Key]:
+    for name, field in model.model_fields.items():
         key = f"{prefix}{name}"
-        inner, named = _part(field, parts)
-        if inner is not None:
-            yield from _walk(inner, parts, f"{key}.<name>." if named else f"{key}.")
+        inner = [one for one in (field.annotation, *get_args(field.annotation)) if _is_model(one)]
+        if inner:
+            named = get_origin(field.annotation) is dict
+            yield from _walk(inner[0], f"{key}.<name>." if named else f"{key}.")
         else:
-            default = "required" if name in required else _written(field.get("default"))
-            yield Key(key, default, " ".join(field.get("description", "").split()))
+            default = "required" if field.is_required() else _written(field.get_default(call_default_factory=True))
+            yield Key(key, default, " ".join((field.description or "").split()))
 
 
-def _part(field: dict[str, Any], parts: dict[str, Any]) -> tuple[dict[str, Any] | None, bool]:
-    """The part that a field holds, and whether it holds several by name."""
-    several = field.get("additionalProperties")
-    named = isinstance(several, dict) and "$ref" in several
-    reference = several["$ref"] if named and isinstance(several, dict) else field.get("$ref")
-    return (parts[reference.rsplit("/", 1)[-1]], named) if reference else (None, False)
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _written(default: Any) -> str:
-    return default if isinstance(default, str) else json.dumps(default)
+    if isinstance(default, str):
+        return default
+    return duration_in_words(default) if isinstance(default, timedelta) else json.dumps(default)

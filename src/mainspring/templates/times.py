@@ -57,7 +57,7 @@ def find_times(table: Table, time: str, target: str) -> Times:
             f"row {row}" for (row,) in table.all(f"SELECT _row FROM rows WHERE {column} IS NULL ORDER BY _row LIMIT 5")
         )
         raise DataError(
-            f"{missing:,} rows have no time ({rows})",
+            f"{missing:,} row{'s have' if missing > 1 else ' has'} no time ({rows})",
             where=f"{table.file}: {time}",
             valid="the time of its question in every row",
             next_step="remove or mend these rows",
