@@ -242,3 +242,22 @@ def test_a_broken_csv_is_explained_by_its_lines(tmp_path: Path, content: bytes, 
             source(tmp_path, name).read(known_at=LATER)
         assert mend in error.value.next_step
         assert "null_padding" not in str(error.value)
+
+
+def test_no_line_is_skipped_for_what_another_one_looks_like(tmp_path: Path) -> None:
+    """The engine guesses that lines with # are comments, and skips everything before a line that is longer."""
+    write(tmp_path, "a,b\n#1,2\n3,4\n#5,6\n")
+    assert source(tmp_path).read(known_at=LATER).column("a").to_pylist() == ["#1", "3", "#5"]
+    write(tmp_path, "a,b\n1,2\n3,4,5\n")
+    with pytest.raises(DataError, match="1 line has another number of values"):
+        source(tmp_path).read(known_at=LATER)
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,x\n2,y\r\n3,z\r\n", "a,b\r\n1,x\r\n2,y\n3,z\n"])
+def test_a_file_that_another_program_appended_to_may_mix_line_ends(tmp_path: Path, text: str) -> None:
+    (tmp_path / "rows.csv").write_bytes(text.encode())
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "rows.csv.gz").write_bytes(gzip.compress(text.replace("3,z", "three,z").encode()))
+    assert source(tmp_path).read(known_at=LATER).to_pydict() == {"a": [1, 2, 3], "b": ["x", "y", "z"]}
+    with pytest.raises(DataError, match=r"`a`: 1 of its values are not an int \(row 3: 'three'\)"):
+        source(tmp_path, "more", columns={"a": "int"}).read(known_at=LATER)
