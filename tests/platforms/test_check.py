@@ -85,7 +85,12 @@ def test_a_sound_project_passes_and_nothing_is_left_behind(project):
         (replaced("mainspring.yaml", "at: time}", "temp: int}"), "sources", "`temp`: 2,000 of its values", "row 1"),
         (replaced("days.csv", "2026-01-01 05:00:00+00:00", "soon"), "sources", "not a time (row 6: 'soon')", "ISO"),
         (replaced("mainspring.yaml", "column: rain", "column: rian"), "questions", "target.column (rian)", "rain"),
-        (replaced("mainspring.yaml", "id: day", "id: town"), "questions", "ids are there more than once", "one row for"),
+        (
+            replaced("mainspring.yaml", "id: day", "id: town"),
+            "questions",
+            "ids are there more than once",
+            "one row for",
+        ),
         (replaced("mainspring.yaml", "column: rain", "column: town"), "questions", "3 different labels", "multiclass"),
         (replaced("mainspring.yaml", "time: at, id", "delay: 9999d, time: at, id"), "questions", "2,000 wait", ""),
         (replaced("training.py", "def train", "def trian"), "training", "no function `train`", "training.py"),

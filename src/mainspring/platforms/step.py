@@ -70,6 +70,11 @@ def modules(loaded: LoadedProject) -> dict[str, list[str]]:
     return {step: [*_STEPS, *([] if step in without else names)] for step, names in MODULES.items()}
 
 
+def warm_modules(loaded: LoadedProject) -> list[str]:
+    """What a warm worker of this project imports: what its steps need, and no more."""
+    return [*dict.fromkeys(one for few in modules(loaded).values() for one in few), "kfp.local", _COMPONENTS]
+
+
 def run_step(
     name: str, project: str, run_id: str, parameters: str, inputs: dict[str, str], outputs: dict[str, str]
 ) -> dict[str, float]:

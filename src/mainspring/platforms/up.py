@@ -47,12 +47,13 @@ def up(loaded: LoadedProject, say: Callable[[Line], None]) -> None:
         settings = loaded.settings
         teller.say("start", f"{settings.name} ({settings.task}) in {loaded.paths.root.resolve()}")
         from mainspring.adapters.kfp.worker import warm_worker
+        from mainspring.platforms.step import warm_modules
 
         with contextlib.ExitStack() as worker, _metrics(loaded, teller) as (page, address):
             running = _Running(loaded, teller, page, address)
 
             def warm() -> Callable[[float], bool]:
-                return worker.enter_context(warm_worker(loaded.paths.state, _modules(loaded)))
+                return worker.enter_context(warm_worker(loaded.paths.state, warm_modules(loaded)))
 
             try:
                 running.turn(ending, warm)
@@ -208,18 +209,6 @@ def _pause(tick: Tick, still: int) -> float:
     if tick.waiting:
         return _PAUSE_SECONDS["soon" if tick.outcomes["rollout"] == "waiting" else "run"]
     return _STILL_SECONDS[min(still, len(_STILL_SECONDS)) - 1]
-
-
-def _modules(loaded: LoadedProject) -> list[str]:
-    """What the worker imports: without what this project does not use, which is half of the time."""
-    from mainspring.platforms.step import WARM
-
-    root, spared = loaded.paths.root, []
-    if not (root / "expectations.py").exists():
-        spared.append("great_expectations")
-    if not (root / "features.py").exists() and loaded.settings.features.repo is None:
-        spared += ["feast", "mainspring.adapters.feast"]
-    return [name for name in WARM if not name.startswith(tuple(spared))]
 
 
 @contextlib.contextmanager
