@@ -1,19 +1,17 @@
-# Two commands: `make test` sets everything up and passes the tests; `make data` shows what the product does so far.
+# Two commands set everything up from nothing: `make demo` runs the loop on a year of flights, `make test` passes the tests.
 PYTHON ?= python3
 BIN := .venv/bin
 # Compiled modules make every later start several times faster.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup system test test-slow lint data clean lock
+.PHONY: setup system demo test test-slow lint benchmarks clean lock
 
 setup: .venv/.installed
 
 .venv/.installed: requirements/dev.txt pyproject.toml
-	@command -v uv >/dev/null 2>&1 || $(PYTHON) -m uv --version >/dev/null 2>&1 || $(PYTHON) -m pip install --quiet uv
-	@UV="$$(command -v uv || echo '$(PYTHON) -m uv')"; \
-	$$UV venv --quiet --allow-existing --python 3.11 .venv && \
-	$$UV pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt && \
-	$$UV pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	tools/uv venv --quiet --allow-existing --python 3.11 .venv
+	tools/uv pip sync --python $(BIN)/python --require-hashes requirements/dev.txt
+	tools/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # What the tests run for real and Python cannot bring. Without root the tests that need it are skipped, and say so.
@@ -34,16 +32,15 @@ test: lint system
 test-slow: setup system
 	$(BIN)/pytest -q -m slow
 
-data: setup
-	rm -rf demo-run
-	$(BIN)/mainspring init demo-run --template flights
-	$(BIN)/mainspring data --project demo-run --as-of 2013-03-01 --out demo-run/training.parquet
+demo: setup
+	rm -rf flights-demo
+	$(BIN)/mainspring demo flights-demo
 
 lock: setup
-	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
+	tools/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
 	  --no-emit-find-links pyproject.toml requirements/build.in -o requirements/laptop.txt
-	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
+	tools/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
 	  --no-emit-find-links --extra dev -c requirements/laptop.txt pyproject.toml requirements/build.in -o requirements/dev.txt
 
 clean:
-	rm -rf .venv demo-run
+	rm -rf .venv .uv flights-demo

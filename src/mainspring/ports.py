@@ -110,6 +110,10 @@ class PipelineRunner(Protocol):
         """Wait until the run ended, or the time is over; the run as it stands then."""
         ...
 
+    def interrupt(self, run_id: str) -> None:
+        """Stop the run's processes without ending it: `start` goes on with it."""
+        ...
+
     def cancel(self, run_id: str) -> None:
         """Stop the run and its steps; an ended run stays as it is."""
         ...

@@ -105,7 +105,8 @@ def test_a_lasting_shift_alarms_and_a_single_one_warns():
     assert (first.verdict, drifted(first)) == ("warning", {"temp"})
     second = report("1", AT, DAY, PROFILE, counts, {}, policy, [first])
     assert second.verdict == "alarm"
-    assert "temp above psi 0.2 in 2 windows" in second.reason
+    assert second.reason.startswith("temp (psi ")
+    assert second.reason.endswith(") above 0.2 in 2 windows")
     moved = next(one for one in second.features if one.feature == "temp").moved
     assert moved[0].label.startswith("> ")
     assert moved[0].current_share > moved[0].reference_share

@@ -116,3 +116,13 @@ def test_a_table_without_times_has_questions_and_labels(tmp_path: Path) -> None:
     asked = questions(settings, open_sources(settings.sources, tmp_path)["rows"], [], known_at=LATER)
     assert asked.column_names == ["label", "label_known_at", "x"]
     assert labelled(asked, LATER)[1] == LabelCounts(asked=3, labelled=2, waiting=0, never=1)
+
+
+@pytest.mark.parametrize("features", ["request: [distance, label]", ""])
+def test_an_input_cannot_have_a_name_of_the_platform(tmp_path: Path, features: str) -> None:
+    rows = ROWS.replace("airport", "label")
+    settings, source = spine(tmp_path, rows, features=features)
+    with pytest.raises(ConfigError, match="`label` is a name of the platform's own"):
+        questions(settings, source, [], known_at=LATER)
+    settings, source = spine(tmp_path, rows, features="request: [distance]")
+    assert questions(settings, source, [], known_at=LATER).column("label").to_pylist() == [0, None, 1]

@@ -9,7 +9,7 @@ import pytest
 from mainspring.domain.errors import DataError, TrainingError
 from mainspring.pipeline.gate import Beside, HeldOut, judge
 from mainspring.pipeline.signature import frame, learn_signature, truth
-from mainspring.pipeline.split import HOLDOUT, TRAIN, VALIDATION, divide
+from mainspring.pipeline.split import HOLDOUT, TRAIN, VALIDATION, divide, require_classes
 from mainspring.pipeline.training import Part, answers, fit, load_recipe, training_data
 from mainspring.settings.project import ProjectSettings, SplitSettings
 
@@ -83,6 +83,22 @@ def test_a_signature_knows_types_sources_nulls_categories_and_classes():
     assert data.town.iloc[0] == ""
     assert np.isnan(data.temp.iloc[5])
     assert truth(rows().column("label"), signature)[:4].tolist() == [1, 0, 0, 1]
+
+
+def test_nan_is_a_missing_value_that_training_saw():
+    table = rows().set_column(3, "temp", [[float("nan") if hour == 5 else hour / 10 for hour in range(400)]])
+    assert learn(table).features[1].nullable
+    assert not learn(table.slice(6)).features[1].nullable
+
+
+def test_every_label_has_rows_to_be_trained_on():
+    labels = pa.chunked_array([[0, 1, 0, 1, 0, 2]])
+    table = rows(6).set_column(1, "label", labels)
+    signature = learn(table, task="multiclass")
+    require_classes(labels, [TRAIN] * 5 + [TRAIN], signature)
+    with pytest.raises(DataError, match="no row that is trained on has the label 2") as error:
+        require_classes(labels, [TRAIN] * 5 + [HOLDOUT], signature)
+    assert "split.holdout" in error.value.next_step
 
 
 def test_labels_that_do_not_fit_the_task_are_refused():

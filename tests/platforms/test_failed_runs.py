@@ -115,11 +115,9 @@ def test_a_step_that_is_killed(project, worker):
     if not worker:
         runner.start("run-1", "first", {"known_at": "2026-04-01T00:00:00+00:00", "champion": ""})
         kill_step(project)
-    failed = runner.wait("run-1", 60)
-    assert failed.status == "failed"
-    assert "the process of step train ended without a word: it was killed" in failed.reason
-    assert [step.status for step in failed.steps] == ["succeeded"] * 3 + ["failed"] + ["skipped"] * 2
-    assert mlflow_runs(project)[-1].info.status == "FAILED"
+    interrupted = runner.wait("run-1", 60)
+    assert interrupted.status == "requested"  # what was killed did not fail
+    assert [step.status for step in interrupted.steps] == ["succeeded"] * 3 + ["running"] + ["pending"] * 2
     (project / "training.py").write_text(code)
     assert resumed(project).version == "1"
     assert mlflow_runs(project)[-1].info.status == "FINISHED"

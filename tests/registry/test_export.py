@@ -1,5 +1,7 @@
 """What a model folder holds answers as the estimator did, in the best format that can carry it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -62,6 +64,19 @@ def test_boosted_trees_behind_an_encoder_become_onnx(tmp_path):
 
 def test_numbers_alone_become_one_matrix(tmp_path):
     assert carry(trees(), NUMBERS, tmp_path).card.format == "onnx"
+
+
+def test_columns_of_any_name_become_inputs_of_that_name(tmp_path):
+    named = {"town": "the town's name", "temp": "temp (°C)", "wind": "1. wind"}
+    features = tuple(replace(one, name=named[one.name]) for one in (TOWN, *NUMBERS))
+    data = X.rename(columns=named)
+    encode = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    columns = make_column_transformer((encode, [named["town"]]), remainder="passthrough")
+    model = make_pipeline(columns, trees()).fit(data, Y)
+    card = ModelCard("m", "binary", "onnx", Signature("binary", features, classes=("0", "1")))
+    trained = Trained(model, data.to_numpy(object).tolist(), model.predict_proba(data)[:, 1])
+    done = export(trained, card, tmp_path / "model", replay)
+    assert (done.card.format, done.passed_over) == ("onnx", {})
 
 
 def test_several_classes_and_values_are_carried(tmp_path):

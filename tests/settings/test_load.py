@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mainspring.domain.errors import ConfigError
+from mainspring.domain.errors import ConfigError, NotFound
+from mainspring.settings.describe import keys_of
 from mainspring.settings.load import effective, find_project, json_schema, load_project
 
 SHORTEST = """\
@@ -179,3 +180,22 @@ def test_an_unfinished_variable_is_refused(tmp_path: Path) -> None:
 def test_the_flights_template_is_valid() -> None:
     folder = Path(__file__).parents[2] / "src" / "mainspring" / "templates" / "flights"
     assert load_project(folder, {}).settings.name == "flights"
+
+
+def test_defaults_in_the_schema_are_as_they_would_be_written(tmp_path: Path) -> None:
+    retrain = json_schema()["$defs"]["RetrainSettings"]["properties"]
+    assert retrain["cooldown"]["default"] == "14d"
+    write(tmp_path, SHORTEST + f"retrain: {{cooldown: {retrain['cooldown']['default']}}}\n")
+    assert load_project(tmp_path, {}).settings.retrain.cooldown == timedelta(days=14)
+
+
+def test_every_key_has_a_meaning_and_a_part_can_be_asked_for() -> None:
+    keys = {one.key: one for one in keys_of()}
+    assert all(one.meaning for one in keys.values()), [one.key for one in keys.values() if not one.meaning]
+    assert keys["sources.<name>.path"].default == "null"
+    assert keys["name"].default == "required"
+    assert keys["rollout.steps"].default == "[10]"
+    assert {one.key.split(".")[0] for one in keys_of("drift")} == {"drift"}
+    assert [one.default for one in keys_of("target.delay")] == ["0s"]
+    with pytest.raises(NotFound, match="did you mean `drift`"):
+        keys_of("drif")

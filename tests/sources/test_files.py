@@ -210,3 +210,54 @@ def test_csv_and_parquet_of_the_same_rows_are_the_same_table(tmp_path: Path) -> 
     pq.write_table(table, tmp_path / "rows.parquet")
     again = source(tmp_path, "rows.parquet", **declared).read(known_at=LATER)
     assert content_digest(again) == content_digest(table)
+
+
+def test_texts_that_stand_for_a_missing_value_are_nulls_only_where_they_are_declared(tmp_path: Path) -> None:
+    write(tmp_path, "n,town\n1,Ulm\nNA,NA\n,?\n")
+    rows = source(tmp_path, nulls=["NA", "?"], columns={"n": "int"}).read(known_at=LATER)
+    assert rows.to_pydict() == {"n": [1, None, None], "town": ["Ulm", None, None]}
+    with pytest.raises(DataError, match=r"`n`: 1 of its values are not an int \(row 2: 'NA'\)"):
+        source(tmp_path, columns={"n": "int"}).read(known_at=LATER)
+
+
+def test_a_column_may_be_called_filename(tmp_path: Path) -> None:
+    write(tmp_path, "filename,n\na.png,1\n", "part/a.csv")
+    write(tmp_path, "filename,n\nb.png,2\n", "part/b.csv")
+    assert source(tmp_path, "part/a.csv").read(known_at=LATER).column_names == ["filename", "n"]
+    rows = source(tmp_path, "part", columns={"n": "int"}).read(known_at=LATER)
+    assert rows.column("filename").to_pylist() == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message", "mend"),
+    [
+        (b"a,b\n1,2\n3,4,5\n6\n", r"rows\.csv: 2 lines have another number of values .*line 3: 3, line 4: 1", "quotes"),
+        (b"a,b\n1,M\xfcller\n", r"rows\.csv is not UTF-8 text: line 2", "iconv"),
+    ],
+)
+def test_a_broken_csv_is_explained_by_its_lines(tmp_path: Path, content: bytes, message: str, mend: str) -> None:
+    for name, raw in (("rows.csv", content), ("rows.csv.gz", gzip.compress(content))):
+        (tmp_path / name).write_bytes(raw)
+        with pytest.raises(DataError, match=message.replace(r"rows\.csv", name.replace(".", r"\."))) as error:
+            source(tmp_path, name).read(known_at=LATER)
+        assert mend in error.value.next_step
+        assert "null_padding" not in str(error.value)
+
+
+def test_no_line_is_skipped_for_what_another_one_looks_like(tmp_path: Path) -> None:
+    """The engine guesses that lines with # are comments, and skips everything before a line that is longer."""
+    write(tmp_path, "a,b\n#1,2\n3,4\n#5,6\n")
+    assert source(tmp_path).read(known_at=LATER).column("a").to_pylist() == ["#1", "3", "#5"]
+    write(tmp_path, "a,b\n1,2\n3,4,5\n")
+    with pytest.raises(DataError, match="1 line has another number of values"):
+        source(tmp_path).read(known_at=LATER)
+
+
+@pytest.mark.parametrize("text", ["a,b\n1,x\n2,y\r\n3,z\r\n", "a,b\r\n1,x\r\n2,y\n3,z\n"])
+def test_a_file_that_another_program_appended_to_may_mix_line_ends(tmp_path: Path, text: str) -> None:
+    (tmp_path / "rows.csv").write_bytes(text.encode())
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "rows.csv.gz").write_bytes(gzip.compress(text.replace("3,z", "three,z").encode()))
+    assert source(tmp_path).read(known_at=LATER).to_pydict() == {"a": [1, 2, 3], "b": ["x", "y", "z"]}
+    with pytest.raises(DataError, match=r"`a`: 1 of its values are not an int \(row 3: 'three'\)"):
+        source(tmp_path, "more", columns={"a": "int"}).read(known_at=LATER)

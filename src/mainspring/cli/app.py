@@ -47,9 +47,16 @@ def run(*commands: ModuleType) -> None:
 
 def load(project: Path | None) -> LoadedProject:
     """The project in `project`, or in this folder or the nearest above."""
-    from mainspring.settings.load import find_project, load_project
+    from mainspring.settings.load import load_project
 
-    return load_project(project if project is not None else find_project(Path.cwd()))
+    return load_project(folder_of(project))
+
+
+def folder_of(project: Path | None) -> Path:
+    """`project`, or this folder or the nearest above that is one."""
+    from mainspring.settings.load import find_project
+
+    return project if project is not None else find_project(Path.cwd())
 
 
 @app.callback(invoke_without_command=True)

@@ -5,8 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from mainspring.domain.codec import to_json
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import rich.progress
 
 
 def print_json(value: object) -> None:
@@ -46,13 +52,61 @@ def _numeric(text: str) -> bool:
     return text == "-" or text.replace(".", "", 1).lstrip("+-").isdigit()
 
 
+class Progress:
+    """What is being done, with a spinner and the time so far: on a terminal's standard error, nowhere otherwise.
+
+    Lines that stay are printed with `line`, so that the spinner and they do not get into each other's way.
+    """
+
+    def __init__(self, *, shown: bool = True) -> None:
+        self._shown = shown and sys.stderr.isatty()
+        self._spinner: rich.progress.Progress | None = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def now(self, what: str) -> None:
+        """Something else is being done from here on."""
+        self.stop()
+        if not self._shown:
+            return
+        from rich.console import Console
+        from rich.progress import Progress as Spinner
+        from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self._spinner = Spinner(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            # What goes to standard output stays there.
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._spinner.add_task(what, total=None)
+        self._spinner.start()
+
+    def line(self, text: str) -> None:
+        """A line that stays, on standard output; the spinner goes."""
+        self.stop()
+        print(text, flush=True)
+
+    def stop(self) -> None:
+        """The spinner goes: something else has the terminal."""
+        if self._spinner is not None:
+            self._spinner.stop()
+            self._spinner = None
+
+
 @contextmanager
 def doing(what: str) -> Iterator[None]:
     """A spinner with the time so far on a terminal; nothing otherwise."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status(what):
+    with Progress() as progress:
+        progress.now(what)
         yield

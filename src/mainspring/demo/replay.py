@@ -13,6 +13,7 @@ from typing import Any
 from mainspring.adapters.clock import ReplayedClock
 from mainspring.demo.client import Callers, Question
 from mainspring.domain.decision import Decision
+from mainspring.domain.errors import MainspringError
 from mainspring.loop import Platform, reconcile
 from mainspring.loop.rollouts import start_build
 from mainspring.loop.state import rollout_of
@@ -28,7 +29,7 @@ _WAIT_SECONDS = 0.02
 class Replay:
     """What happened in a replay beside what ledger and log keep."""
 
-    seconds_to_first_answer: float = 0.0
+    first_answer_at: float = 0.0
     broken_at: datetime | None = None
     ticks: int = 0
     spent: dict[str, float] = field(default_factory=dict)
@@ -42,13 +43,12 @@ def replay(
     until: datetime,
     broken_from: datetime | None,
     callers: Callable[[str], Callers],
-    told: Callable[[datetime, list[Decision]], None],
+    told: Callable[[datetime, list[Decision], int], None],
 ) -> tuple[Replay, Callers]:
     """Move the clock from where it is to `until`, six hours a step; `told` hears of each step and its decisions.
 
     At `broken_from` a broken build of the champion is rolled out, once, when no other rollout is under way.
     """
-    began = time.monotonic()
     done, seen, place = Replay(), 0, 0
     asking: Callers | None = None
     while clock.now() < until:
@@ -65,19 +65,27 @@ def replay(
             batch.append(questions[place][1])
             place += 1
         if asking is None:
-            asking = callers(platform.router.address())
+            asking = callers(_address(platform))
         with spent(done, "requests"):
             asking.ask(batch)
-        if not done.seconds_to_first_answer and asking.tally.requests > asking.tally.failed:
-            done.seconds_to_first_answer = time.monotonic() - began
+        if not done.first_answer_at and asking.tally.requests > asking.tally.failed:
+            done.first_answer_at = time.monotonic()
         clock.advance(end)
         decisions = list(platform.ledger.decisions())
-        told(end, decisions[seen:])
+        told(end, decisions[seen:], asking.tally.requests)
         seen = len(decisions)
     settle(platform, done)
-    told(clock.now(), list(platform.ledger.decisions())[seen:])
     assert asking is not None
+    told(clock.now(), list(platform.ledger.decisions())[seen:], asking.tally.requests)
     return done, asking
+
+
+def _address(platform: Platform) -> str:
+    """Where callers ask. Errors: `MainspringError` with the ledger's reason when no model came into service."""
+    if rollout_of(platform.ledger).stable:
+        return platform.router.address()
+    last = platform.ledger.decisions()[-1]
+    raise MainspringError(f"no model came into service: {last.what}: {last.why}", next_step="mainspring ledger")
 
 
 def settle(platform: Platform, done: Replay) -> None:

@@ -79,8 +79,8 @@ class Summary:
     requests: int
     failed_requests: int
     logged_predictions: int
-    seconds: float
-    seconds_to_first_answer: float
+    seconds: float = 0.0
+    seconds_to_first_answer: float = 0.0
     spent: dict[str, float] = field(default_factory=dict)
 
 
@@ -91,9 +91,6 @@ def summarise(
     until: datetime,
     requests: int,
     failed: int,
-    seconds: float,
-    first_answer: float,
-    spent: dict[str, float],
 ) -> Summary:
     """Read the log, meet the labels by request id, and score all three schedules on exactly those requests.
 
@@ -135,9 +132,6 @@ def summarise(
         requests=requests,
         failed_requests=failed,
         logged_predictions=answered.num_rows,
-        seconds=round(seconds, 1),
-        seconds_to_first_answer=round(first_answer, 1),
-        spent={name: round(value, 1) for name, value in spent.items()},
     )
 
 

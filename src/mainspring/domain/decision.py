@@ -21,6 +21,7 @@ DecisionKind = Literal[
     "retired",
     "alias",
     "approved",
+    "requested",
     "request_refused",
 ]
 

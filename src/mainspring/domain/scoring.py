@@ -59,9 +59,8 @@ def estimate(
     names, of_row = np.unique(np.asarray(blocks), return_inverse=True)
     if len(names) < 2:
         return Estimate(value, rows=len(known), blocks=len(names), confidence=confidence)
-    known, answered, of_row = _sorted(known, answered, of_row)
-    drawn = [score(metric, known, answered, weights[of_row]) for weights in _draws(len(names), repetitions, seed)]
-    low, high = _ends(drawn, confidence)
+    draws = _draws(len(names), repetitions, seed)
+    low, high = _ends(_drawn(metric, known, answered, of_row, draws), confidence)
     return Estimate(value, low, high, len(known), len(names), confidence)
 
 
@@ -86,27 +85,20 @@ def estimate_gain(
     names, of_row = np.unique(np.asarray(blocks), return_inverse=True)
     if len(names) < 2:
         return Estimate(value, rows=len(known), blocks=len(names), confidence=confidence)
-    of_left, of_right = _sorted(known, left, of_row), _sorted(known, right, of_row)
-
-    def gain(weights: Any) -> float:
-        new_score, old_score = (
-            score(metric, truths, given, weights[rows]) for truths, given, rows in (of_left, of_right)
-        )
-        return sign * (new_score - old_score)
-
-    drawn = [gain(weights) for weights in _draws(len(names), repetitions, seed)]
-    low, high = _ends(drawn, confidence)
+    draws = _draws(len(names), repetitions, seed)
+    ours, theirs = (_drawn(metric, known, one, of_row, draws) for one in (left, right))
+    low, high = _ends([sign * (one - other) for one, other in zip(ours, theirs, strict=True)], confidence)
     return Estimate(value, low, high, len(known), len(names), confidence)
 
 
-def _sorted(truth: Any, outputs: Any, of_row: Any) -> tuple[Any, Any, Any]:
-    """In order of the answers: scores that sort them do so hundreds of times, and what is sorted sorts fast."""
+def _drawn(metric: str, known: Any, answered: Any, of_row: Any, draws: Any) -> list[float]:
+    """The metric for each draw of blocks. Rows are put in order once: sorting what is sorted costs next to nothing."""
     import numpy as np
 
-    if outputs.ndim != 1:
-        return truth, outputs, of_row
-    order = np.argsort(outputs, kind="stable")
-    return truth[order], outputs[order], of_row[order]
+    if answered.ndim == 1:
+        order = np.argsort(answered, kind="stable")
+        known, answered, of_row = known[order], answered[order], of_row[order]
+    return [score(metric, known, answered, weights[of_row]) for weights in draws]
 
 
 def _draws(blocks: int, repetitions: int, seed: int) -> Any:

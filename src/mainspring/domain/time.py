@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 from mainspring.domain.errors import ConfigError
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)\s*$")
+DURATION_PATTERN = r"^\s*(\d+(?:\.\d+)?)\s*(s|min|m|h|d|w)\s*$"
+"""A duration in words, as a regular expression for whoever checks the text before it comes here."""
+_DURATION = re.compile(DURATION_PATTERN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,6 @@ td,th{{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #d8dee4;vert
 
 def page(report: DriftReport) -> str:
     """The report as HTML."""
-    order = sorted(report.features, key=lambda one: (one.reference != report.acted_on, -(one.psi or 0.0)))
     return _PAGE.format(
         version=html.escape(report.version),
         start=f"{report.current.start:%Y-%m-%d %H:%M}",
@@ -30,8 +29,30 @@ def page(report: DriftReport) -> str:
         verdict=report.verdict,
         reason=html.escape(report.reason),
         acted_on=report.acted_on,
-        lines="\n".join(_line(one) for one in order),
+        lines="\n".join(_line(one) for one in _by_weight(report)),
     )
+
+
+def _by_weight(report: DriftReport) -> list[FeatureDrift]:
+    """What is acted on first, and there the farthest first."""
+    return sorted(report.features, key=lambda one: (one.reference != report.acted_on, -(one.psi or 0.0)))
+
+
+def rows_of(report: DriftReport) -> list[list[object]]:
+    """The report as rows for a terminal: feature, reference, KS, PSI, KL, limit, `drifted`, what moved most."""
+    return [
+        [
+            one.feature,
+            one.reference,
+            one.ks,
+            one.psi,
+            one.kl,
+            f"{one.statistic} {one.threshold:g}",
+            "drifted" if one.drifted else "",
+            moved_in_words(one).partition("; ")[0] + "".join(f"; {text}" for text in one.findings),
+        ]
+        for one in _by_weight(report)
+    ]
 
 
 def moved_in_words(one: FeatureDrift) -> str:

@@ -7,8 +7,10 @@ own, and nothing aborts: an empty window, a column of nulls or an infinity is a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 from mainspring.domain.model_version import Feature
@@ -46,7 +48,9 @@ class Cells:
             return f"<= {self.edges[0]:g}"
         if cell == len(self.edges):
             return f"> {self.edges[-1]:g}"
-        return f"{self.edges[cell - 1]:g} to {self.edges[cell]:g}"
+        low, high = self.edges[cell - 1 : cell + 1]
+        # A value with a cell of its own has its lower edge just below it.
+        return f"{high:g}" if math.nextafter(high, -math.inf) == low else f"{low:g} to {high:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +66,9 @@ class Counts:
         return sum(self.cells) + self.nulls
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            tuple(one + two for one, two in zip(self.cells, other.cells, strict=True)), self.nulls + other.nulls
-        )
+        if len(self.cells) != len(other.cells):
+            raise ValueError(f"counts over {len(self.cells)} and {len(other.cells)} cells do not add up")
+        return Counts(tuple(map(add, self.cells, other.cells)), self.nulls + other.nulls)
 
 
 @dataclass(frozen=True, slots=True)

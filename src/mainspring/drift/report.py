@@ -13,6 +13,7 @@ from mainspring.drift.statistics import difference_of_shares, distances, grouped
 from mainspring.settings.project import DriftSettings
 
 _MOVED = 3
+_NAMED = 3
 _SURE = 0.001
 
 
@@ -114,6 +115,15 @@ def _span(cells: Cells, group: Sequence[int]) -> str:
     )
 
 
+def _named(now: DriftReport, names: set[str]) -> str:
+    """The features that moved most, by name; of many, how many there are."""
+    acted_on = [one for one in now.features if one.feature in names and one.reference == now.acted_on]
+    order = sorted(acted_on, key=lambda one: -(getattr(one, one.statistic) or 0.0))
+    first = [f"{one.feature} ({one.statistic} {getattr(one, one.statistic):.2f})" for one in order[:_NAMED]]
+    more = f" and {len(order) - _NAMED} more" if len(order) > _NAMED else ""
+    return ", ".join(first) + more
+
+
 def _verdict(now: DriftReport, settings: DriftSettings, earlier: Sequence[DriftReport]) -> tuple[DriftVerdict, str]:
     if now.rows < settings.min_rows:
         return "no_data", f"{now.rows} rows; {settings.min_rows} are needed"
@@ -124,7 +134,7 @@ def _verdict(now: DriftReport, settings: DriftSettings, earlier: Sequence[DriftR
         return "quiet", f"no feature is above {settings.statistic} {settings.threshold:g}"
     recent = [drifted(one) for one in earlier[-settings.persistence :]]
     lasting = {name for name in current if 1 + sum(name in one for one in recent) >= settings.persistence}
-    text = ", ".join(sorted(lasting or current))
+    text = _named(now, lasting or current)
     if lasting:
-        return "alarm", f"{text} above {settings.statistic} {settings.threshold:g} in {settings.persistence} windows"
-    return "warning", f"{text} above {settings.statistic} {settings.threshold:g} in this window"
+        return "alarm", f"{text} above {settings.threshold:g} in {settings.persistence} windows"
+    return "warning", f"{text} above {settings.threshold:g} in this window"

@@ -23,6 +23,8 @@ REQUEST_ID = "request_id"
 LABEL = "label"
 LABEL_KNOWN_AT = "label_known_at"
 LABEL_WEIGHT = "label_weight"
+RESERVED = (EVENT_TIME, REQUEST_ID, LABEL, LABEL_KNOWN_AT, LABEL_WEIGHT)
+"""Columns of the spine that are the platform's; an input cannot have their names."""
 _UTC = pa.timestamp("us", "UTC")
 
 
@@ -139,6 +141,14 @@ def _present(settings: ProjectSettings, rows: pa.Table, entities: Sequence[str])
             f"source {target.source!r} has no column for {', '.join(missing)}",
             where="mainspring.yaml",
             valid=", ".join(rows.column_names),
+        )
+    taken = [name for name in request_columns(settings, rows.column_names) if name in RESERVED]
+    if taken:
+        raise ConfigError(
+            f"`{taken[0]}` is a name of the platform's own, and cannot be an input",
+            where=f"sources.{target.source}",
+            valid=f"any name but {', '.join(RESERVED)}",
+            next_step="rename the column in the source, or list the other inputs in `features.request`",
         )
     if target.column in (settings.features.request or ()):
         raise ConfigError(

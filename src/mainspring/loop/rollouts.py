@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from mainspring.domain.decision import Alert, Decision, DecisionKind
 from mainspring.domain.model_version import ModelVersion
 from mainspring.domain.rollout import Endpoint, Rollout, RolloutPhase
+from mainspring.loop.alerts import owed
 from mainspring.loop.outcome import MOVED, STILL, WAITING, Outcome
 from mainspring.loop.platform import Platform
-from mainspring.loop.state import ROLLOUT, RUN, RunRequest, dump, read, rollout_of
+from mainspring.loop.state import POLICY, ROLLOUT, RUN, RunRequest, dump, read, rollout_of
 from mainspring.rollout.rules import judge
 
 
@@ -26,10 +27,21 @@ def start_build(platform: Platform, version: str, build: str, reason: str) -> Ou
     current = rollout_of(platform.ledger)
     if current.phase != "idle":
         return STILL
-    return _begin(platform, current, version, build, reason)
+    return begin(platform, current, version, build, reason)
 
 
-def _begin(platform: Platform, current: Rollout, version: str, build: str, reason: str) -> Outcome:
+def begin(
+    platform: Platform,
+    current: Rollout,
+    version: str,
+    build: str,
+    reason: str,
+    numbers: dict[str, Any] | None = None,
+    *,
+    actor: str = POLICY,
+    more: Mapping[str, str] | None = None,
+) -> Outcome:
+    """Roll a version out over the one in service. `more` is state that is written in the same transaction."""
     now = platform.clock.now()
     name = f"{current.stable or 'none'}-to-{version}{'-' + build if build else ''}"
     began = len([one for one in platform.ledger.decisions(kind="rollout_started") if one.numbers.get("name") == name])
@@ -43,7 +55,9 @@ def _begin(platform: Platform, current: Rollout, version: str, build: str, reaso
         started_at=now,
         phase_since=now,
     )
-    return _decide(platform, rollout, "rollout_started", f"rollout of version {version} began", reason, {"name": name})
+    what = f"rollout of version {version} began"
+    numbers = {"name": name, **(numbers or {})}
+    return _decide(platform, rollout, "rollout_started", what, reason, numbers, more, actor=actor)
 
 
 def _idle(platform: Platform, rollout: Rollout) -> Outcome:
@@ -55,27 +69,32 @@ def _idle(platform: Platform, rollout: Rollout) -> Outcome:
     candidate = next_candidate(platform, rollout)
     if candidate is None:
         return STILL
-    if platform.settings.rollout.approval == "person" and candidate.approver == "policy:auto":
+    if platform.settings.rollout.approval == "person" and candidate.approver == POLICY:
         return STILL
-    return _begin(platform, rollout, candidate.version, "", f"version {candidate.version} passed the gate")
+    return begin(platform, rollout, candidate.version, "", f"version {candidate.version} passed the gate")
 
 
 def next_candidate(platform: Platform, rollout: Rollout) -> ModelVersion | None:
-    """The newest accepted version, when it is newer than stable and has not been rolled back."""
+    """The newest accepted version, when it is newer than stable and was never champion, nor rolled back.
+
+    A former champion was replaced by a person's word: it comes back by a person's word alone.
+    """
     versions = list(platform.registry.versions())
     order = {version.version: place for place, version in enumerate(versions)}
-    failed = {decision.version for decision in platform.ledger.decisions(kind="rolled_back")}
+    tried = {one.version for kind in ("rolled_back", "promoted") for one in platform.ledger.decisions(kind=kind)}
     newer = [
         version
         for version in versions
         if version.verdict == "accepted"
-        and version.version not in failed
+        and version.version not in tried
         and order[version.version] > order.get(rollout.stable, -1)
     ]
     return newer[-1] if newer else None
 
 
 def _deploying(platform: Platform, rollout: Rollout) -> Outcome:
+    # Callers are answered meanwhile: whatever died of what serves them is started again.
+    _keep(platform, replace(rollout, candidate="", candidate_build=""))
     candidate = _version(platform, rollout.candidate)
     if not rollout.candidate_build:
         platform.registry.set_alias("challenger", rollout.candidate)
@@ -83,10 +102,10 @@ def _deploying(platform: Platform, rollout: Rollout) -> Outcome:
     endpoint = _endpoint(platform, rollout.candidate, rollout.candidate_build)
     if endpoint is None or not endpoint.ready:
         if endpoint is not None and endpoint.reason:
-            return _roll_back(platform, rollout, f"its predictor does not start: {endpoint.reason}", {})
+            return roll_back(platform, rollout, f"its predictor does not start: {endpoint.reason}", {})
         return WAITING
     if not rollout.stable:
-        return _promote(platform, rollout, "the first model: nothing to compare with", {})
+        return promote(platform, rollout, "the first model: nothing to compare with", {})
     return _weigh(platform, rollout, platform.settings.rollout.steps[0], "deployed and warmed up", {})
 
 
@@ -98,9 +117,9 @@ def _canary(platform: Platform, rollout: Rollout) -> Outcome:
     verdict = judge(rollout, counts, platform.settings.rollout, platform.clock.now())
     rollout = replace(rollout, evidence=dict(counts))
     if verdict.action == "roll_back":
-        return _roll_back(platform, rollout, verdict.reason, verdict.numbers)
+        return roll_back(platform, rollout, verdict.reason, verdict.numbers)
     if verdict.action == "promote":
-        return _promote(platform, rollout, verdict.reason, verdict.numbers)
+        return promote(platform, rollout, verdict.reason, verdict.numbers)
     if verdict.action == "advance":
         return _weigh(platform, rollout, verdict.weight_percent, verdict.reason, verdict.numbers)
     return STILL
@@ -112,28 +131,44 @@ def _weigh(platform: Platform, rollout: Rollout, weight: int, why: str, numbers:
     return _decide(platform, step, "weight", f"{weight} % of traffic to version {rollout.candidate}", why, numbers)
 
 
-def _promote(platform: Platform, rollout: Rollout, why: str, numbers: dict[str, Any]) -> Outcome:
+def promote(
+    platform: Platform,
+    rollout: Rollout,
+    why: str,
+    numbers: dict[str, Any],
+    *,
+    actor: str = POLICY,
+    more: Mapping[str, str] | None = None,
+) -> Outcome:
+    """The candidate becomes the champion."""
     step = replace(rollout, phase="promoting", weight_percent=100, phase_since=platform.clock.now(), reason=why)
-    return _decide(platform, step, "promoted", f"version {rollout.candidate} is the champion", why, numbers)
+    what = f"version {rollout.candidate} is the champion"
+    return _decide(platform, step, "promoted", what, why, numbers, more, actor=actor)
 
 
-def _roll_back(platform: Platform, rollout: Rollout, why: str, numbers: dict[str, Any]) -> Outcome:
+def roll_back(
+    platform: Platform,
+    rollout: Rollout,
+    why: str,
+    numbers: dict[str, Any],
+    *,
+    actor: str = POLICY,
+    more: Mapping[str, str] | None = None,
+) -> Outcome:
+    """Stable gets all traffic back, and people are told."""
     now = platform.clock.now()
     step = replace(rollout, phase="rolling_back", weight_percent=0, phase_since=now, reason=why)
     back = f"back to version {rollout.stable}" if rollout.stable else "nothing to go back to"
-    outcome = _decide(platform, step, "rolled_back", f"version {rollout.candidate} rolled back: {back}", why, numbers)
-    text = f"Version {rollout.candidate} was rolled back: {why}"
-    platform.notifier.notify(
-        Alert(
-            f"rolled_back:{rollout.id}",
-            text,
-            now,
-            "critical",
-            "mainspring ledger",
-            f"keep version {rollout.stable} in service",
-        )
+    alert = Alert(
+        f"rolled_back:{rollout.id}",
+        f"Version {rollout.candidate} was rolled back: {why}",
+        now,
+        "critical",
+        "mainspring ledger",
+        f"keep version {rollout.stable} in service",
     )
-    return outcome
+    what = f"version {rollout.candidate} rolled back: {back}"
+    return _decide(platform, step, "rolled_back", what, why, numbers, {**(more or {}), **owed(alert)}, actor=actor)
 
 
 def _promoting(platform: Platform, rollout: Rollout) -> Outcome:
@@ -189,18 +224,27 @@ def _keep(platform: Platform, rollout: Rollout) -> Outcome:
     stable = _endpoint(platform, rollout.stable, "")
     if stable is None or not stable.ready:
         return WAITING
+    candidate = _endpoint(platform, rollout.candidate, rollout.candidate_build) if rollout.candidate else None
+    if candidate is not None and not (candidate.ready or candidate.reason) and not platform.router.observed():
+        return WAITING  # A loop that starts anew: what the candidate could not answer yet is nothing against it.
     platform.router.apply(rollout, platform.server.endpoints())
     return STILL
 
 
 def _decide(
-    platform: Platform, rollout: Rollout, kind: DecisionKind, what: str, why: str, numbers: dict[str, Any]
+    platform: Platform,
+    rollout: Rollout,
+    kind: DecisionKind,
+    what: str,
+    why: str,
+    numbers: dict[str, Any],
+    more: Mapping[str, str] | None = None,
+    *,
+    actor: str = POLICY,
 ) -> Outcome:
     decision_id = f"{kind}:{rollout.id}" + (f":{rollout.weight_percent}" if kind == "weight" else "")
-    decision = Decision(
-        decision_id, kind, what, why, "policy:auto", platform.clock.now(), rollout.candidate, "", numbers
-    )
-    platform.ledger.append(decision, state={ROLLOUT: dump(rollout)})
+    decision = Decision(decision_id, kind, what, why, actor, platform.clock.now(), rollout.candidate, "", numbers)
+    platform.ledger.append(decision, state={ROLLOUT: dump(rollout), **(more or {})})
     return MOVED
 
 

@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 ROLLOUT = "rollout"
 RUN = "run"
+POLICY = "policy:auto"
+"""Who decides where nobody is asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def learn_signature(
     """The signature of the training rows.
 
     `features` maps a column to its source: `request`, or the feature view it comes from. Text is a category; `nullable`
-    says whether these rows hold nulls. Errors: `DataError` for a column no model can take and for labels that do not
+    says whether these rows hold nulls (NaN is one). Errors: `DataError` for a column no model can take and for labels that do not
     fit the task.
     """
     import pyarrow as pa
@@ -46,7 +46,7 @@ def learn_signature(
                 valid="numbers, true or false, and text",
             )
         categories = _categories(name, column) if kind == "category" else ()
-        found.append(Feature(name, kind, source, column.null_count > 0, categories))
+        found.append(Feature(name, kind, source, _has_missing(column), categories))
     classes = () if task == "regression" else _classes(rows.column(label), task, positive)
     if task == "regression" and _kind(rows.column(label).type, False, pa) not in ("int", "float"):
         raise DataError(f"the target is {rows.column(label).type}", valid="numbers, for a regression task")
@@ -88,6 +88,12 @@ def truth(labels: pa.ChunkedArray, signature: Signature) -> Any:
         strange = sorted({_name(value) for value in labels.to_pylist()} - positions.keys())
         raise DataError(f"labels that training never saw: {', '.join(strange[:5])}", valid=", ".join(signature.classes))
     return np.array(values, np.int64)
+
+
+def _has_missing(column: pa.ChunkedArray) -> bool:
+    import pyarrow.compute as pc
+
+    return bool(pc.any(pc.is_null(column, nan_is_null=True)).as_py())
 
 
 def _kind(arrow: Any, categorical: bool, pa: Any) -> str:

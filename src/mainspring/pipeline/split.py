@@ -7,11 +7,13 @@ always falls into the same part.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from mainspring.domain.errors import DataError
+from mainspring.domain.model_version import Signature
 from mainspring.domain.time import duration_in_words
 from mainspring.settings.project import SplitSettings
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TRAIN, VALIDATION, HOLDOUT = "train", "validation", "holdout"
-PART = "part"
+PART = "_mainspring_part"
+"""The column that says a row's part; a name that no column of a source has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,23 @@ def divide(rows: pa.Table, settings: SplitSettings, *, time: str | None, known_a
             next_step="shorten split.holdout, or bring older rows",
         )
     return Split(tuple(parts), start)
+
+
+def require_classes(labels: pa.ChunkedArray, parts: Sequence[str], signature: Signature) -> None:
+    """Refuse a split whose training part lacks a class: no model could learn it, and most estimators fail on it."""
+    from mainspring.pipeline.signature import truth
+
+    if signature.task == "regression":
+        return
+    trained_on = {int(place) for place, part in zip(truth(labels, signature), parts, strict=True) if part == TRAIN}
+    never = [name for place, name in enumerate(signature.classes) if place not in trained_on]
+    if never:
+        raise DataError(
+            f"no row that is trained on has the label {', '.join(never)}: it is only among those held out",
+            where="mainspring.yaml: split",
+            valid="every label in the rows before the held-out window",
+            next_step="shorten split.holdout, or bring older rows; then mainspring check",
+        )
 
 
 def _by_time(

@@ -20,8 +20,9 @@ from mainspring.settings.load import LoadedProject
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MOST_ROWS = 100_000
-"""A challenger is asked about, not shipped: beyond this many rows drawn evenly, more of them change its score little."""
+MOST_ROWS = 200_000
+"""Beyond this many, rows are drawn evenly. It bounds what a question costs, and is generous: a challenger with fewer rows
+than the champion had loses for want of rows, and says nothing about what a retraining would be worth."""
 
 
 class LaptopChallengers:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from mainspring.settings.project import ProjectSettings, ServingSettings
 
 _PARTS = {
     "feast": "feature store",
@@ -22,7 +26,8 @@ _PARTS = {
     "xgboost-cpu": "gradient-boosted trees",
 }
 _OPTIONAL = {"lightgbm": "LightGBM models"}
-_PORTS = {8080: "serving.port: what callers reach"}
+_INSTEAD = {"xgboost-cpu": "xgboost"}
+"""The same module under another name: the wheel with CUDA."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +41,10 @@ class Finding:
     remedy: str = ""
 
 
-def examine() -> list[Finding]:
-    """Look at Python, the packages, the ports, the disk and the tools."""
-    return [_python(), *_packages(), *_ports(), _disk(), *_tools()]
+def examine(settings: ProjectSettings | None = None) -> list[Finding]:
+    """Look at Python, the packages, the project's port, the disk, the GPU and the tools; without a project the default port."""
+    port = (settings.serving if settings is not None else ServingSettings()).port
+    return [_python(), *_packages(), _port(port), _disk(), _gpu(), *_tools()]
 
 
 def _python() -> Finding:
@@ -51,34 +57,35 @@ def _packages() -> list[Finding]:
     findings = []
     for name, use in {**_PARTS, **_OPTIONAL}.items():
         optional = name in _OPTIONAL
-        try:
-            findings.append(Finding(f"{name} ({use})", version(name), True, optional))
-        except PackageNotFoundError:
-            remedy = f"uv pip install {name}" if optional else "make setup"
-            findings.append(Finding(f"{name} ({use})", "not installed", False, optional, remedy))
-    return findings
-
-
-def _ports() -> list[Finding]:
-    findings = []
-    for port, use in _PORTS.items():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-                free = True
-            except OSError:
-                free = False
+        found = _version(name) or _version(_INSTEAD.get(name, name))
+        remedy = f"uv pip install {name}" if optional else "make setup"
         findings.append(
-            Finding(
-                f"port {port} ({use})",
-                "free" if free else "in use",
-                free,
-                True,
-                "" if free else "set serving.port in mainspring.yaml to another port, or to 0 for any free one",
-            )
+            Finding(f"{name} ({use})", found or "not installed", bool(found), optional, "" if found else remedy)
         )
     return findings
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def _port(port: int) -> Finding:
+    part = f"port {port} (serving.port: what callers reach)"
+    if port == 0:
+        return Finding(part, "any free one is taken", True, True)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            remedy = "set serving.port in mainspring.yaml to another port, or to 0 for any free one"
+            return Finding(
+                part, "in use" if error.errno == errno.EADDRINUSE else str(error.strerror), False, True, remedy
+            )
+    return Finding(part, "free", True, True)
 
 
 def _disk() -> Finding:
@@ -88,8 +95,28 @@ def _disk() -> Finding:
     )
 
 
+def _gpu() -> Finding:
+    from mainspring.pipeline.device import visible_gpus
+
+    count = visible_gpus()
+    remedy = (
+        "" if count else "none is needed; with one: its driver (nvidia-smi), pip install xgboost, params.device: cuda"
+    )
+    return Finding("GPU (params.device: cuda)", str(count) if count else "none is visible", bool(count), True, remedy)
+
+
 def _tools() -> list[Finding]:
     git = shutil.which("git")
+    postgres = shutil.which("initdb") or next(map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))), None)
     return [
-        Finding("git (commit of each run)", git or "not found", git is not None, True, "" if git else "apt install git")
+        Finding(
+            "git (commit of each run)", git or "not found", git is not None, True, "" if git else "apt install git"
+        ),
+        Finding(
+            "PostgreSQL server (its tests only)",
+            postgres or "not found",
+            postgres is not None,
+            True,
+            "" if postgres else "make system, or apt install postgresql",
+        ),
     ]

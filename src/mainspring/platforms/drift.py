@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mainspring.domain.codec import from_json, to_json
 from mainspring.domain.drift_report import DriftReport
+from mainspring.domain.errors import NotFound
 from mainspring.domain.time import TimeWindow, floor_to
 from mainspring.drift.page import page
 from mainspring.drift.profile import PREDICTION, Counts, Profile, add_up, count_window
@@ -86,6 +87,38 @@ def latest(folder: Path) -> DriftReport | None:
     """The newest report, None before the first."""
     path = folder / LATEST
     return from_json(DriftReport, path.read_bytes()) if path.exists() else None
+
+
+def newest_report(loaded: LoadedProject, *, compute: bool) -> tuple[DriftReport, Path]:
+    """The newest report and its page; with `compute`, of the newest whole window, counted now.
+
+    Errors: `NotFound` before there is one.
+    """
+    if compute:
+        _compute(loaded)
+    found = latest(loaded.paths.drift)
+    if found is None:
+        raise NotFound(
+            "there is no drift report yet: the first comes with the first whole window that was served",
+            where=str(loaded.paths.drift),
+            next_step="mainspring drift --now",
+        )
+    return found, loaded.paths.drift / found.version / f"{found.id}.html"
+
+
+def _compute(loaded: LoadedProject) -> None:
+    from mainspring.adapters.mlflow.registry import MlflowRegistry
+    from mainspring.adapters.mlflow.tracking import Tracking
+    from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
+    from mainspring.adapters.sql.ledger import SqliteLedger
+    from mainspring.loop.state import rollout_of
+
+    stable = rollout_of(SqliteLedger(loaded.paths.ledger)).stable
+    if not stable:
+        raise NotFound("nothing is served yet", where=str(loaded.paths.ledger), next_step="mainspring up")
+    registry = MlflowRegistry(loaded.settings.name, Tracking(loaded.settings, loaded.paths), loaded.paths.models)
+    job = LaptopDrift(loaded, registry, ParquetPredictionLog(loaded.paths))
+    job.run(stable, window_end(datetime.now(UTC), loaded.settings.drift.every))
 
 
 def window_end(at: datetime, every: timedelta) -> datetime:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from mainspring.adapters.processes.locks import locked
 from mainspring.adapters.sql.source import SqlSource
 from mainspring.domain.time import TimeWindow
 from mainspring.features.questions import first_asked, labelled, questions
@@ -28,15 +29,19 @@ class LaptopFeatures:
         self.sources = open_sources(loaded.settings.sources, loaded.paths.root, sql=SqlSource)
         self.store = _store(loaded)
         self._session = TransformSession(loaded.settings, loaded.paths.root, self.sources)
+        self._advanced_to: datetime | None = None
 
     def advance(self, until: datetime) -> int:
         """Compute the rows that are due by `until` and bring the online store up to it; rows appended."""
-        if self.store is None:
+        if self.store is None or until == self._advanced_to:
             return 0
         self.store.views()
         remembered = self._paths.features / "transforms.json"
-        written = run_transforms(self._session, self.store, remembered, until, start=self._start)
-        self.store.materialize(until)
+        # The loop and a run's step may do this at the same time.
+        with locked(self._paths.features / "transforms.lock"):
+            written = run_transforms(self._session, self.store, remembered, until, start=self._start)
+            self.store.materialize(until)
+        self._advanced_to = until
         return sum(written.values())
 
     def entities(self) -> list[str]:
@@ -81,10 +86,10 @@ def _store(loaded: LoadedProject) -> FeastFeatureStore | None:
     repo = settings.features.repo
     if repo is None and not definitions.is_file():
         return None
+    # Feast takes seconds to import, and a project without views needs none of it.
+    from mainspring.adapters.feast.store import FeastFeatureStore
+
     objects = {} if repo is not None else vars(load_module(definitions, "mainspring_project_features"))
     folder = None if repo is None else loaded.paths.root / repo
-    from mainspring.adapters.feast.store import (
-        FeastFeatureStore,
-    )  # seconds, which a project without views does not need
 
     return FeastFeatureStore(settings.name, loaded.paths.features, objects, settings.features.service, repo=folder)

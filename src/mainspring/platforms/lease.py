@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mainspring.adapters.processes.locks import held, sign, taken
 from mainspring.domain.errors import ConflictError
 
 
@@ -20,15 +20,18 @@ def lease(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(file, 32, 0).decode() or "unknown"
+        if not taken(file):
+            other = os.pread(file, 32, 0).decode() or "unknown"
             raise ConflictError(
-                f"another loop runs for this project (process {holder})", where=str(path), next_step="mainspring status"
-            ) from None
-        os.ftruncate(file, 0)
-        os.pwrite(file, str(os.getpid()).encode(), 0)
+                f"another loop runs for this project (process {other})", where=str(path), next_step="mainspring status"
+            )
+        sign(file)
         yield
     finally:
         os.close(file)
+
+
+def holder(path: Path) -> int | None:
+    """The process that holds the lease, None when no loop runs."""
+    signed = held(path)
+    return signed[0] if signed else None

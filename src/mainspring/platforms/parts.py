@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from mainspring.adapters.envoy.evidence import EnvoyEvidence
 from mainspring.adapters.envoy.router import EnvoyRouter
-from mainspring.adapters.feast.store import ONLINE_FILE
 from mainspring.adapters.mlflow.registry import MlflowRegistry
 from mainspring.adapters.mlflow.tracking import Tracking
 from mainspring.adapters.notify import FileNotifier
@@ -64,6 +63,8 @@ def online_store(loaded: LoadedProject, features: LaptopFeatures) -> OnlineStore
     """Where a predictor finds Feast's online features; None for a project without views."""
     if features.store is None:
         return None
+    from mainspring.adapters.feast.store import ONLINE_FILE  # imports Feast
+
     columns = loaded.settings.features.entities
     views = tuple(
         OnlineView(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,18 +12,18 @@ from mainspring.platforms.cache import cache_keys, files_digest
 from mainspring.platforms.champion import champion
 from mainspring.platforms.data import instant
 from mainspring.platforms.step import ENTRY, FILES, ON_FAILURE, modules
-from mainspring.settings.load import LoadedProject
+from mainspring.settings.load import LoadedProject, load_project
 
 
 def runner(loaded: LoadedProject) -> KfpLocalRunner:
     """The project's pipeline runner."""
-    return KfpLocalRunner(
-        loaded.paths,
-        ENTRY,
-        lambda parameters: cache_keys(loaded, parameters) | {FILES: files_digest(loaded.paths.root)},
-        on_failure=ON_FAILURE,
-        modules=modules(loaded),
-    )
+
+    def plan(parameters: Mapping[str, str]) -> Mapping[str, str]:
+        # Steps read the project as it is when they run: a loop that read it last week must not name their results.
+        keys = cache_keys(load_project(loaded.paths.root), parameters)
+        return keys | {FILES: files_digest(loaded.paths.root)}
+
+    return KfpLocalRunner(loaded.paths, ENTRY, plan, on_failure=ON_FAILURE, modules=modules(loaded))
 
 
 def run_pipeline(

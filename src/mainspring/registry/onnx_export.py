@@ -33,7 +33,24 @@ def write_onnx(model: Any, signature: Signature, path: Path) -> None:
             options={id(_last(model)): {"zipmap": False}} if classifier else None,
             target_opset={"": 18, "ai.onnx.ml": 3},
         )
+    if _takes_columns(model):
+        _name_inputs(converted.graph, [feature.name for feature in signature.features])
     path.write_bytes(converted.SerializeToString())
+
+
+def _name_inputs(graph: Any, names: list[str]) -> None:
+    """Inputs by the features' own names: the converter makes `petal_width__cm_` of `petal width (cm)`.
+
+    Inputs keep the features' order. One that the converter left out makes them fewer; then names stay as they are.
+    """
+    if len(graph.input) != len(names):
+        return
+    given = {one.name: name for one, name in zip(graph.input, names, strict=True)}
+    for one in graph.input:
+        one.name = given[one.name]
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = given.get(name, name)
 
 
 def _nameless(model: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from mainspring.settings.project import RetrainSettings
@@ -58,14 +58,24 @@ def may_ask(evidence: RetrainEvidence, policy: RetrainSettings, now: datetime) -
     return policy.policy == "on_regret" and not _held_back(evidence, policy, now)
 
 
+def cooldown_left(evidence: RetrainEvidence, policy: RetrainSettings, now: datetime) -> timedelta:
+    """Time until another retraining may be asked for."""
+    return max(max((*evidence.asked_at, evidence.champion_since)) + policy.cooldown - now, timedelta(0))
+
+
+def budget_left(evidence: RetrainEvidence, policy: RetrainSettings, now: datetime) -> int:
+    """Retrainings that may still be asked for in the period that ends now."""
+    recent = [at for at in evidence.asked_at if now - at < policy.budget_period]
+    return max(policy.budget - len(recent), 0)
+
+
 def _held_back(evidence: RetrainEvidence, policy: RetrainSettings, now: datetime) -> str:
     if evidence.running:
         return "a run is under way"
-    last = max((*evidence.asked_at, evidence.champion_since))
-    if now - last < policy.cooldown:
-        return f"the last training was {(now - last).days} days ago and the cooldown is {policy.cooldown.days} days"
-    recent = [at for at in evidence.asked_at if now - at < policy.budget_period]
-    if len(recent) >= policy.budget:
+    if cooldown_left(evidence, policy, now):
+        days = (now - max((*evidence.asked_at, evidence.champion_since))).days
+        return f"the last training was {days} days ago and the cooldown is {policy.cooldown.days} days"
+    if not budget_left(evidence, policy, now):
         return f"the budget of {policy.budget} in {policy.budget_period.days} days is used up"
     return ""
 

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
 
 from mainspring.domain.errors import ConfigError
 from mainspring.domain.time import duration_in_words
@@ -118,7 +119,15 @@ def effective(loaded: LoadedProject) -> list[Effective]:
 
 def json_schema() -> dict[str, Any]:
     """The JSON schema of `mainspring.yaml`."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **ProjectSettings.model_json_schema()}
+    schema = ProjectSettings.model_json_schema(schema_generator=_InWords)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+class _InWords(GenerateJsonSchema):
+    """Defaults as they would be written in the file: `14d`, where pydantic says P14D, which the file does not take."""
+
+    def encode_default(self, dft: Any) -> Any:
+        return duration_in_words(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
 
 
 def _parse(text: str, name: str) -> tuple[dict[str, Any], dict[str, int]]:

@@ -10,11 +10,14 @@ from pathlib import Path
 class ProjectPaths:
     """The folders of one project. `root` holds what the user wrote; `state` everything the platform writes.
 
+    `state_folder` puts the state elsewhere: a trial leaves nothing in the project.
+
     >>> ProjectPaths(Path("flights")).ledger
     PosixPath('flights/.mainspring/ledger.db')
     """
 
     root: Path
+    state_folder: Path | None = None
 
     @property
     def settings_file(self) -> Path:
@@ -24,7 +27,7 @@ class ProjectPaths:
     @property
     def state(self) -> Path:
         """Everything the platform writes."""
-        return self.root / ".mainspring"
+        return self.state_folder or self.root / ".mainspring"
 
     @property
     def ledger(self) -> Path:

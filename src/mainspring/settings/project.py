@@ -9,11 +9,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from mainspring.domain.errors import ConfigError
 from mainspring.domain.metric import DEFAULT_METRIC, METRICS, Metric, Task
-from mainspring.domain.time import parse_duration
+from mainspring.domain.time import DURATION_PATTERN, duration_in_words, parse_duration
 
 
 def _duration(value: object) -> object:
@@ -27,8 +27,17 @@ def _duration(value: object) -> object:
         raise ValueError(f"{error.what}; valid: {error.valid}") from error
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration, json_schema_input_type=str)]
+_WORDS = Annotated[str, Field(pattern=DURATION_PATTERN, examples=["30s", "15m", "3h", "28d", "2w"])]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration, json_schema_input_type=_WORDS),
+    # Defaults in the JSON schema read as they would be written.
+    PlainSerializer(duration_in_words, return_type=str, when_used="json"),
+]
 """A duration in words: `30s`, `15m`, `3h`, `28d`, `2w`."""
+
+_MOST_WINDOWS = 1_000
+"""Each window of the trailing reference is read on its own: four weeks by the hour are 672."""
 
 ColumnType = Literal["int", "float", "bool", "str", "time", "date", "category"]
 
@@ -56,6 +65,8 @@ class SourceSettings(_Part):
     """How long after its event time a row becomes known, where no column says it."""
     columns: dict[str, ColumnType] = Field(default_factory=dict)
     """Declared types by column; what is not declared is taken as it is. A row that does not fit is refused, by row."""
+    nulls: list[str] = Field(default_factory=list)
+    """CSV only: texts that stand for a missing value, in every column, such as NA or ?. An empty field always does."""
 
     @model_validator(mode="after")
     def _one_place(self) -> SourceSettings:
@@ -63,6 +74,8 @@ class SourceSettings(_Part):
             raise ValueError("exactly one of `path` and `url` says where the rows are")
         if self.url is not None and (self.table is None) == (self.query is None):
             raise ValueError("with `url`, exactly one of `table` and `query` says which rows")
+        if self.url is not None and self.nulls:
+            raise ValueError("`nulls` is for CSV files; a SQL table has NULL")
         return self
 
 
@@ -197,6 +210,14 @@ class DriftSettings(_Part):
     persistence: int = Field(default=2, ge=1)
     """A feature has to drift in this many of the last `persistence + 1` windows."""
 
+    @model_validator(mode="after")
+    def _countable(self) -> DriftSettings:
+        if self.trailing // self.every > _MOST_WINDOWS:
+            raise ValueError(
+                f"drift.trailing has {self.trailing // self.every:,} windows of drift.every; at most {_MOST_WINDOWS:,} are counted"
+            )
+        return self
+
 
 class RetrainSettings(_Part):
     """When a new model is asked for."""
@@ -227,10 +248,11 @@ class ServingSettings(_Part):
 
     port: int = Field(default=8080, ge=0, le=65535)
     """Envoy's port for callers on 127.0.0.1; 0 takes a free one."""
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    """The loop's own port on 127.0.0.1, where `/metrics` is; 0 takes a free one. None: the next after `port`, and a free one
+    where that is taken or `port` is 0."""
     timeout: Duration = timedelta(seconds=5)
     """Longest a caller waits."""
-    workers: int = Field(default=1, ge=1)
-    """Predictor processes for each version."""
     fsync: bool = False
     """Whether each prediction is on the disk, not only with the kernel, before it is answered."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,8 @@ from mainspring.domain.errors import DataError, NotFound
 from mainspring.domain.time import TimeWindow, utc
 from mainspring.settings.project import SourceSettings
 from mainspring.sources.check import AVAILABLE_AT, FILE, ROW, declared_types, in_utc, quoted, require, typed
+from mainspring.sources.line_ends import with_one_line_end
+from mainspring.sources.unreadable import why_unreadable
 
 _SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".gz": "csv"}
 
@@ -44,18 +47,26 @@ class FileSource:
         files, kind = self._files()
         where = f"sources.{self.name}: {self.uri}"
         table = f"_rows_{self.name}"
-        file = f", filename AS {FILE}" if len(files) > 1 else ""
         try:
-            scan = self._scan(db, files, kind, where)
-            db.execute(
-                f'CREATE OR REPLACE TABLE "{table}" AS SELECT * EXCLUDE (filename){file}, '
-                f'row_number() OVER () AS "{ROW}" FROM {scan}'
-            )
+            self._load(db, files, kind, where, table)
         except _database_errors() as error:
-            raise DataError(
-                f"source {self.name!r} cannot be read: {error}", where=where, next_step="mend or remove the file"
-            ) from error
+            with TemporaryDirectory() as folder:
+                copies = with_one_line_end(files, Path(folder)) if kind == "csv" else None
+                try:
+                    if copies is None:
+                        raise error
+                    self._load(db, copies, kind, where, table)
+                except _database_errors() as last:
+                    what, mend = why_unreadable(files, kind, _delimiter(files[0]) if kind == "csv" else "", last)
+                    raise DataError(
+                        f"source {self.name!r} cannot be read: {what}", where=where, next_step=mend
+                    ) from last
         return typed(db, self.name, self.settings, table=table, where=where)
+
+    def _load(self, db: Any, files: list[Path], kind: str, where: str, table: str) -> None:
+        drop = "" if len(files) > 1 else f" EXCLUDE ({FILE})"
+        scan = self._scan(db, files, kind, where)
+        db.execute(f'CREATE OR REPLACE TABLE "{table}" AS SELECT *{drop}, row_number() OVER () AS "{ROW}" FROM {scan}')
 
     def _scan(self, db: Any, files: list[Path], kind: str, where: str) -> str:
         listed = "[" + ", ".join(_text(file) for file in files) + "]"
@@ -67,11 +78,17 @@ class FileSource:
                 require(
                     self.name, declared, [*(name for (name,) in names), *_partitions(file)], f"{where}: {file.name}"
                 )
-            return f"read_parquet({listed}, union_by_name = true, filename = true)"
-        # A guessed dialect makes one column of a file with one broken line: what the first line says is meant.
-        dialect = f"delim = '{_delimiter(files[0])}', quote = '\"', header = true, filename = true"
+            return f"read_parquet({listed}, union_by_name = true, filename = '{FILE}')"
+        # What the first line says is meant. A guessed dialect makes one column of a file with one broken line, skips all
+        # lines before a longer one, and takes lines that begin with # for comments: rows would be gone.
+        dialect = (
+            f"delim = '{_delimiter(files[0])}', quote = '\"', escape = '\"', comment = '', skip = 0, header = true, "
+            f"filename = '{FILE}'"
+        )
+        if self.settings.nulls:
+            dialect += f", nullstr = [{', '.join(_text(one) for one in ('', *self.settings.nulls))}]"
         described = db.execute(f"DESCRIBE SELECT * FROM read_csv({listed}, all_varchar = true, {dialect})").fetchall()
-        require(self.name, declared, [row[0] for row in described if row[0] != "filename"], where)
+        require(self.name, declared, [row[0] for row in described if row[0] != FILE], where)
         # What is declared is read as text and then checked, so that 007 stays 007 where a `str` is declared.
         kinds = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in declared)
         types = f", types = {{{kinds}}}" if kinds else ""

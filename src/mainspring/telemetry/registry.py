@@ -12,6 +12,8 @@ MetricKind = Literal["counter", "gauge", "histogram"]
 
 LATENCY_BOUNDS_SECONDS = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Upper bounds of latency histograms: from what one row costs to the longest time-out."""
+TICK_BOUNDS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+"""From a tick that finds nothing to do to one that fits a challenger on years of data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +62,68 @@ LOG_FAILURES = MetricDefinition(
 )
 
 LOOP_TICKS = MetricDefinition(
-    "mainspring_loop_ticks_total", "counter", "Ticks of the loop, by whether something was done.", "loop", ("outcome",)
+    "mainspring_loop_ticks_total", "counter", "Ticks of the loop, by what came of them.", "loop", ("outcome",)
 )
 LOOP_TICK_LATENCY = MetricDefinition(
-    "mainspring_loop_latency_seconds", "histogram", "Time of one tick.", "loop", bounds=LATENCY_BOUNDS_SECONDS
+    "mainspring_loop_latency_seconds", "histogram", "Time of one tick.", "loop", bounds=TICK_BOUNDS_SECONDS
+)
+CHORE_FAILURES = MetricDefinition(
+    "mainspring_chore_failures_total", "counter", "Failures of the loop's chores, by chore.", "loop", ("chore",)
+)
+CHORE_FAILING = MetricDefinition(
+    "mainspring_chore_failing", "gauge", "1 while a chore fails and rests before it is tried again.", "loop", ("chore",)
 )
 LOOP_DECISIONS = MetricDefinition(
-    "mainspring_loop_decisions_total", "counter", "Decisions written to the ledger, by kind.", "loop", ("kind",)
+    "mainspring_loop_decisions_total", "counter", "Decisions in the ledger, by kind.", "loop", ("kind",)
+)
+RUN_RESULTS = MetricDefinition(
+    "mainspring_run_results_total", "counter", "Ended pipeline runs: passed or refused by the gate, or failed.", "loop",
+    ("result",),
+)  # fmt: skip
+RUN_ACTIVE = MetricDefinition("mainspring_run_active", "gauge", "1 while a run was asked for or is under way.", "loop")
+CHAMPION_INFO = MetricDefinition(
+    "mainspring_champion_info", "gauge", "1, with the version in service.", "loop", ("model", "version")
+)
+CHAMPION_AGE = MetricDefinition(
+    "mainspring_champion_age_seconds", "gauge", "Time since the version in service was trained.", "loop"
 )
 ROLLOUT_WEIGHT = MetricDefinition(
     "mainspring_rollout_weight_percent", "gauge", "The candidate's share of the traffic; 0 without a rollout.", "loop"
 )
+ROLLOUT_PHASE = MetricDefinition(
+    "mainspring_rollout_phase", "gauge", "1 for the phase that the rollout is in.", "loop", ("phase",)
+)
+ROLLOUT_RESULTS = MetricDefinition(
+    "mainspring_rollout_results_total", "counter", "Ended rollouts: promoted or rolled back.", "loop", ("result",)
+)
+ARM_REQUESTS = MetricDefinition(
+    "mainspring_arm_requests", "gauge", "Requests assigned to each arm since the rollout began.", "loop", ("arm",)
+)
+ARM_ERRORS = MetricDefinition(
+    "mainspring_arm_errors", "gauge", "Requests that each arm failed since the rollout began, retried or not.", "loop",
+    ("arm",),
+)  # fmt: skip
 LOG_ROWS = MetricDefinition(
     "mainspring_log_rows_total", "counter", "Rows of the prediction log turned into Parquet.", "loop"
+)
+REQUEST_FAILURES = MetricDefinition(
+    "mainspring_request_failures_total", "counter", "Requests whose caller got no answer.", "loop"
+)
+DRIFT_STATISTIC = MetricDefinition(
+    "mainspring_drift_statistic", "gauge", "Distance of the newest window from a reference, by feature.", "loop",
+    ("feature", "reference", "statistic"),
+)  # fmt: skip
+DRIFT_ALARM = MetricDefinition(
+    "mainspring_drift_alarm", "gauge", "1 while a drift alarm stands for the version in service.", "loop"
+)
+DRIFT_AGE = MetricDefinition(
+    "mainspring_drift_age_seconds", "gauge", "Time since the end of the newest reported window.", "loop"
+)
+RETRAIN_BUDGET = MetricDefinition(
+    "mainspring_retrain_budget_runs", "gauge", "Retrainings that the policy's budget still allows.", "loop"
+)
+RETRAIN_COOLDOWN = MetricDefinition(
+    "mainspring_retrain_cooldown_seconds", "gauge", "Time until the policy's cooldown is over.", "loop"
 )
 
 DEFINITIONS: dict[str, MetricDefinition] = {

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mainspring.adapters.parquet.prediction_log import MOST_FILES, ParquetPredictionLog
+from mainspring.adapters.parquet.segments import NewRows
 from mainspring.domain.log_record import LogRow, SegmentHeader, microseconds
 from mainspring.domain.time import TimeWindow
 from mainspring.serving.segment_writer import SegmentWriter
@@ -145,3 +146,56 @@ def test_a_year_reads_quickly(paths, log):
     began = time.perf_counter()
     assert log.read(columns=["request_id", "output"]).num_rows == 30_000
     assert time.perf_counter() - began < 5
+
+
+def test_the_newest_rows_come_from_open_segments_and_from_the_hours_before(paths, log):
+    write(paths, *(row(f"q{hour}", AT + timedelta(hours=hour)) for hour in range(5)))
+    log.compact()
+    write(paths, row("now", AT + timedelta(hours=6)), row("late", AT + timedelta(hours=1, minutes=1)), close=False)
+    names = log.newest(4).column("request_id").to_pylist()
+    assert names == ["q2", "q3", "q4", "now"]
+    assert list(paths.segments.iterdir())  # looked at, not taken
+    assert log.newest(50).num_rows == 7
+    assert log.newest(50, since=AT + timedelta(hours=4)).column("request_id").to_pylist() == ["q4", "now"]
+
+
+def test_a_row_that_is_compacted_while_it_is_looked_for_is_there_once(paths, log, monkeypatch):
+    write(paths, row("a"))
+    real = ParquetPredictionLog._hours_back
+
+    def compacts_first(self, since):
+        ParquetPredictionLog(paths).compact()
+        yield from real(self, since)
+
+    monkeypatch.setattr(ParquetPredictionLog, "_hours_back", compacts_first)
+    assert log.newest(5).column("request_id").to_pylist() == ["a"]
+
+
+def test_files_that_are_merged_while_they_are_read_are_read_again(paths, log):
+    write(paths, row("a"))
+    log.compact()
+    (file,) = paths.predictions.rglob("*.parquet")
+    listed = iter([[file.with_name("gone.parquet")], [file]])
+    assert log._tables(lambda: next(listed), ["request_id"])[0].num_rows == 1
+
+
+def test_failures_are_found_behind_many_answers_and_an_answered_one_is_none(paths, log):
+    write(paths, row("bad", outcome=1, output=()), row("mended", outcome=1, output=()), row("mended"))
+    for hour in range(1, 200):
+        write(paths, row(f"q{hour}", AT + timedelta(hours=hour)))
+    log.compact()
+    assert log.newest(20, failed=True).column("request_id").to_pylist() == ["bad"]
+
+
+def test_the_newest_of_a_year_of_hours_are_quick(paths, log):
+    for hour in range(0, 8760, 12):
+        log._write(
+            NewRows(paths.segments / "s.closed", HEADER, [row(f"q{hour}", AT + timedelta(hours=hour))], 0, 1, True)
+        )
+    began = time.perf_counter()
+    assert log.newest(20).num_rows == 20
+    first = time.perf_counter() - began
+    began = time.perf_counter()
+    assert log.newest(20, failed=True).num_rows == 0
+    print(f"newest {first:.2f} s, failed {time.perf_counter() - began:.2f} s of 730 files")
+    assert first < 2

@@ -69,6 +69,13 @@ class EnvoyRouter:
         """The base URL that callers use; a free port is chosen once and kept."""
         return f"http://127.0.0.1:{self._callers_port()}"
 
+    def prepare(self) -> None:
+        """Find out, before there is anything to route, whether callers could be served.
+
+        Errors: `ConfigError` when somebody else has the port.
+        """
+        self._envoy.check_port(self._callers_port())
+
     def close(self) -> None:
         """Drain and stop Envoy."""
         self._envoy.stop()
@@ -94,7 +101,9 @@ class EnvoyRouter:
         chosen = self._folder / "port"
         if not chosen.exists():
             self._folder.mkdir(parents=True, exist_ok=True)
-            chosen.write_text(str(free_port()), encoding="ascii")
+            part = chosen.with_suffix(".part")
+            part.write_text(str(free_port()), encoding="ascii")
+            part.replace(chosen)
         return int(chosen.read_text(encoding="ascii"))
 
     def _known_clusters(self) -> list[dict[str, Any]]:

@@ -1,19 +1,28 @@
-"""The point-in-time join as SQL: one DuckDB `ASOF JOIN` a view, on the instant at which a row became available."""
+"""The point-in-time join: one ASOF join a view, on the instant at which a row became available.
+
+DuckDB reads a view's rows and leaves out those that say nothing new; Polars finds each question's row, which takes it a
+tenth of the time; Arrow fetches the features, so that every column keeps its type.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mainspring.sources.check import quoted
 
+if TYPE_CHECKING:
+    import polars as pl
+
 AVAILABLE_AT_TAG = "mainspring.available_at"
 DELAY_TAG = "mainspring.delay_seconds"
+_ROW, _PLACE, _AT, _KNOWN, _KEY = "_row", "_place", "_at", "_known", "_key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,41 +50,66 @@ def point_in_time(db: Any, entities: pa.Table, timestamp: str, views: Sequence[V
 
     Rows and their order are those of `entities`; features of views without such a row, or older than the TTL, are null.
     """
-    keys = sorted({column for view in views for column in view.keys.values() if column in entities.column_names})
-    spine = entities.select(keys).append_column("_row", pa.array(np.arange(entities.num_rows)))
-    # Without its zone, the time needs no conversion for each of its comparisons.
-    spine = spine.append_column("_at", entities.column(timestamp).cast(pa.timestamp("us")))
-    db.register("_spine", spine)
-    try:
-        joined = db.sql(_join_sql(views)).to_arrow_table()
-    finally:
-        db.unregister("_spine")
-    # Putting rows back in order here is several times cheaper than an ORDER BY over all columns.
-    order = np.empty(joined.num_rows, dtype=np.int64)
-    order[joined.column("_row").to_numpy()] = np.arange(joined.num_rows)
-    joined = joined.drop_columns("_row").take(pa.array(order))
-    for name in joined.column_names:
-        entities = (
-            entities.set_column(entities.column_names.index(name), name, joined.column(name))
-            if name in entities.column_names
-            else entities.append_column(name, joined.column(name))
-        )
+    import polars as pl
+
+    at = entities.column(timestamp).cast(pa.timestamp("us"))
+    keys = sorted({column for view in views for column in view.keys.values()})
+    asked = {name: pl.Series(name, _plain(entities.column(name))) for name in keys}
+    spine = pl.DataFrame({_AT: pl.Series(_AT, at), **asked}).with_row_index(_ROW).sort(_AT)
+    for view in views:
+        rows = db.sql(_rows_sql(view)).to_arrow_table()
+        found = pa.array(_places(spine, rows, view))
+        found = pc.if_else(pc.greater_equal(found, 0), found, None)
+        if view.ttl:
+            fresh = pc.greater_equal(rows.column("_event").take(found), pc.subtract(at, pa.scalar(view.ttl)))
+            found = pc.if_else(fresh, found, None)
+        for source, target in view.features.items():
+            column = rows.column(source).take(found)
+            entities = (
+                entities.set_column(entities.column_names.index(target), target, column)
+                if target in entities.column_names
+                else entities.append_column(target, column)
+            )
     return entities
 
 
-def _join_sql(views: Sequence[ViewRows]) -> str:
-    columns, joins = [], []
-    for place, view in enumerate(views):
-        alias = f"v{place}"
-        fresh = ""
-        if view.ttl:
-            fresh = f"{alias}._event >= s._at - to_microseconds({_microseconds(view.ttl)})"
-        for source, target in view.features.items():
-            value = f"{alias}.{quoted(source)}"
-            columns.append(f"{f'CASE WHEN {fresh} THEN {value} END' if fresh else value} AS {quoted(target)}")
-        on = [f"s.{quoted(column)} = {alias}.{quoted(key)}" for key, column in view.keys.items()]
-        joins.append(f"ASOF LEFT JOIN ({_rows_sql(view)}) {alias} ON {' AND '.join([*on, f's._at >= {alias}._known'])}")
-    return f"SELECT {', '.join(['s._row', *columns])} FROM _spine s {' '.join(joins)}"
+def _places(spine: pl.DataFrame, rows: pa.Table, view: ViewRows) -> Any:
+    """For each row of the entities its row of the view, -1 where there is none. Only keys and instants are looked at."""
+    import polars as pl
+
+    theirs = pl.DataFrame({_KNOWN: pl.Series(_KNOWN, rows.column(_KNOWN))}).with_row_index(_PLACE)
+    left, by = spine, []
+    for number, (key, column) in enumerate(view.keys.items()):
+        name = f"{_KEY}{number}"
+        ours, other = _comparable(spine.get_column(column), pl.Series(name, _plain(rows.column(key))))
+        left, theirs = left.with_columns(ours.alias(name)), theirs.with_columns(other.alias(name))
+        by.append(name)
+    # A row that is not known yet, or is nobody's, is found by no one; neither is a null among the entities.
+    theirs = theirs.drop_nulls([_KNOWN, *by]).sort(_KNOWN, maintain_order=True)
+    joined = left.join_asof(
+        theirs, left_on=_AT, right_on=_KNOWN, by=by or None, strategy="backward", check_sortedness=False
+    )
+    places = np.full(spine.height, -1, np.int64)
+    places[joined.get_column(_ROW).to_numpy()] = joined.get_column(_PLACE).cast(pl.Int64).fill_null(-1).to_numpy()
+    return places
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def _comparable(left: pl.Series, right: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Two key columns as one type: numbers as the wider of both, anything else that differs as text."""
+    import polars as pl
+
+    if left.dtype == right.dtype:
+        return left, right
+    if left.dtype.is_numeric() and right.dtype.is_numeric():
+        whole = left.dtype.is_integer() and right.dtype.is_integer()
+        kind: Any = pl.Int64 if whole else pl.Float64
+    else:
+        kind = pl.String
+    return left.cast(kind), right.cast(kind)
 
 
 def _rows_sql(view: ViewRows) -> str:

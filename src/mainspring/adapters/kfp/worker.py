@@ -7,6 +7,7 @@ ends when the process that started it ends. Without one, whoever asks does the w
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -39,10 +40,11 @@ def ask(folder: Path, call: str, arguments: list[Any], *, output: Path | None = 
         except OSError:
             return None
         request = {"call": call, "arguments": arguments, "output": str(output) if output else ""}
-        connection.sendall(json.dumps(request).encode() + b"\n")
-        with connection.makefile("rb") as stream:
+        line = b""
+        with contextlib.suppress(ConnectionError), connection.makefile("rb") as stream:
+            connection.sendall(json.dumps(request).encode() + b"\n")
             line = stream.readline(_LONGEST)
-    if not line:
+    if not line.endswith(b"\n"):
         return {"error": "the worker's process ended before it answered", "kind": "RuntimeError"}
     found: dict[str, Any] = json.loads(line)
     return found
@@ -60,13 +62,14 @@ def main(folder: Path, modules: list[str]) -> int:
     """
     warnings.simplefilter("ignore")
     starter = os.getppid()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    _die_with_starter()
     for name in modules:
-        module, _, function = name.partition(":")
         with contextlib.suppress(ImportError):
-            found = importlib.import_module(module)
-            if function and os.fork() == 0:
-                _prepare(getattr(found, function), folder)
+            importlib.import_module(name.partition(":")[0])
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for module, _, function in (name.partition(":") for name in modules if ":" in name):
+        if module in sys.modules and os.fork() == 0:
+            _prepare(getattr(sys.modules[module], function), folder)
     with _place(folder) as path, socket.socket(socket.AF_UNIX) as listener:
         new = f"{path}.{os.getpid()}"
         listener.bind(new)
@@ -94,6 +97,12 @@ def _prepare(call: Callable[[str], Any], folder: Path) -> NoReturn:
         traceback.print_exc()  # whoever needs it will say what is wrong
     finally:
         os._exit(0)
+
+
+def _die_with_starter() -> None:
+    """Imports take long, and nobody looks at the starter meanwhile: the kernel does."""
+    parent_death_signal = 1
+    ctypes.CDLL(None, use_errno=True).prctl(parent_death_signal, signal.SIGKILL)
 
 
 def _work(connection: socket.socket) -> None:
@@ -157,7 +166,8 @@ def warm_worker(folder: Path, modules: list[str]) -> Iterator[Callable[[float], 
     try:
         yield wait
     finally:
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)  # and what it forked for steps
         process.wait()
         (folder / SOCKET).unlink(missing_ok=True)
 

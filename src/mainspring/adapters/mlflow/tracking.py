@@ -6,11 +6,15 @@ refitted, another below it, whose model ships. Work that failed keeps its run; r
 
 from __future__ import annotations
 
+import logging
 import math
+import re
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mainspring.adapters.processes.locks import locked
 from mainspring.domain.dataset import Dataset
 from mainspring.settings.paths import ProjectPaths
 from mainspring.settings.project import ProjectSettings
@@ -38,9 +42,17 @@ class Tracking:
         """MLflow's client, connected; the database is made when it is new."""
         if self._client is None:
             from mlflow import MlflowClient
+            from mlflow.environment_variables import MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR
 
+            # That it makes its tables and copies a file is news to nobody.
+            if not MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.is_set():
+                MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set(False)
+            logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
             if self.uri.startswith(_SQLITE):
-                Path(self.uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # MLflow uses what SQLAlchemy has deprecated
+                    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+                _ensure_database(Path(self.uri.removeprefix(_SQLITE)))
             self._client = MlflowClient(self.uri, self.uri)
         return self._client
 
@@ -86,7 +98,7 @@ class Tracking:
             run,
             metrics=[
                 Metric(key, float(value), 0, 0)
-                for key, value in (metrics or {}).items()
+                for key, value in {_allowed(key): value for key, value in (metrics or {}).items()}.items()
                 if not math.isnan(value) and known.metrics.get(key) != value
             ],
             params=[Param(key, str(value)[:6000]) for key, value in (params or {}).items() if key not in known.params],
@@ -162,3 +174,27 @@ class Tracking:
     def _made(self, name: str, tags: dict[str, str]) -> str:
         tags = {**tags, "mlflow.source.name": "mainspring", "mlflow.source.type": "JOB"}
         return str(self.client().create_run(self.experiment_id(), tags=tags, run_name=name).info.run_id)
+
+
+def _allowed(name: str) -> str:
+    """A metric's name as MLflow takes it; columns may be called anything.
+
+    >>> _allowed("importance_petal length (cm)")
+    'importance_petal length _cm_'
+    """
+    return re.sub(r"[^\w .:/-]", "_", name)[:250]
+
+
+def _ensure_database(path: Path) -> None:
+    """MLflow's tables, made under another name first: its migrations cannot go on where they were killed."""
+    if path.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with locked(path.with_name(f".{path.name}.lock")):
+        if path.exists():
+            return
+        part = path.with_name(f".{path.name}.part")
+        part.unlink(missing_ok=True)
+        SqlAlchemyStore(f"{_SQLITE}{part}", "mlruns").engine.dispose()
+        part.replace(path)

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mainspring.adapters.parquet.segments import NewRows, new_rows
-from mainspring.domain.log_record import ARMS, OUTCOMES, ROLES
+from mainspring.adapters.parquet.segments import NewRows, new_rows, unread_rows
+from mainspring.adapters.parquet.tables import (
+    IDENTITY,
+    alike,
+    any_failed,
+    chosen,
+    columns_of,
+    empty,
+    once,
+    read_file,
+    within,
+)
 from mainspring.domain.time import TimeWindow
 from mainspring.settings.paths import ProjectPaths
 from mainspring.telemetry.logs import Log
@@ -24,8 +34,7 @@ if TYPE_CHECKING:
 
 MOST_FILES = 48
 _HOUR_US = 3_600_000_000
-_IDENTITY = ("request_id", "version", "role")
-_DAY = "event_date="
+_DAY, _HOUR = "event_date=", "event_hour="
 
 
 class ParquetPredictionLog:
@@ -70,13 +79,12 @@ class ParquetPredictionLog:
         """
         import pyarrow as pa
 
-        files = self._files(window)
-        if not files:
-            return _empty(columns)
-        wanted = None if columns is None else list(dict.fromkeys([*columns, *_IDENTITY, "outcome", "event_at"]))
-        tables = [_read_file(path, wanted) for path in files]
-        table = pa.concat_tables(_alike(tables), promote_options="default")
-        table = _once(_within(table, window))
+        wanted = None if columns is None else list(dict.fromkeys([*columns, *IDENTITY, "outcome", "event_at"]))
+        tables = self._tables(lambda: self._files(window), wanted)
+        if not tables:
+            return empty(columns)
+        table = pa.concat_tables(alike(tables), promote_options="default")
+        table = once(within(table, window))
         if columns is None:
             return table
         absent = [name for name in columns if name not in table.column_names]
@@ -84,22 +92,61 @@ class ParquetPredictionLog:
             table = table.append_column(name, pa.nulls(table.num_rows))
         return table.select(list(columns))
 
+    def newest(self, count: int, *, since: datetime | None = None, failed: bool = False) -> pa.Table:
+        """The newest `count` rows, oldest first, those that are in segments still among them.
+
+        Hours are read from the newest back, until there are enough. `failed`: only requests that got no answer.
+        """
+        import pyarrow as pa
+
+        known: dict[str, int] = json.loads(self._positions.read_bytes()) if self._positions.exists() else {}
+        # Segments before files: what becomes Parquet in between is read twice, and counts once.
+        tables = [pa.table(columns_of(header, rows)) for header, rows in unread_rows(self._segments, known)]
+        found = chosen(tables, since, failed)
+        for begins, hour in self._hours_back(since):
+            files = lambda hour=hour: sorted(hour.glob("*.parquet"))  # noqa: E731
+            if failed and not any_failed(self._tables(files, ["outcome"])):
+                continue
+            found = chosen([*self._tables(files, None), found], since, failed)
+            if within(found, TimeWindow(begins, datetime.max.replace(tzinfo=UTC))).num_rows >= count:
+                break
+        return found.slice(max(0, found.num_rows - count))
+
+    def _hours_back(self, since: datetime | None) -> Iterator[tuple[datetime, Path]]:
+        """Folders of hours with their beginnings, the newest first."""
+        days = sorted(self._folder.iterdir(), reverse=True) if self._folder.is_dir() else []
+        for day in days:
+            for hour in sorted(day.iterdir(), reverse=True):
+                begins = _begins(day, hour)
+                if since is not None and begins + timedelta(hours=1) <= since:
+                    return
+                yield begins, hour
+
+    def _tables(self, files: Callable[[], list[Path]], columns: Sequence[str] | None) -> list[pa.Table]:
+        """The files' tables; listed again when one was merged into another in the meantime."""
+        while True:
+            try:
+                return [read_file(path, columns) for path in files()]
+            except FileNotFoundError:
+                continue
+
     def _write(self, found: NewRows) -> set[Path]:
         """One file for each hour; returns the days' folders that were written to."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        assert found.header is not None
         by_hour: dict[int, list[Any]] = defaultdict(list)
         for row in found.rows:
             by_hour[row.event_at // _HOUR_US].append(row)
         days = set()
         for hour, rows in by_hour.items():
             at = datetime.fromtimestamp(hour * 3600, UTC)
-            folder = self._folder / f"{_DAY}{at:%Y-%m-%d}" / f"event_hour={at:%H}"
+            folder = self._folder / f"{_DAY}{at:%Y-%m-%d}" / f"{_HOUR}{at:%H}"
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"{found.path.stem}-{found.start}.parquet"
             part = path.with_suffix(".part")
-            pq.write_table(pa.table(_columns(found, rows)), part, compression="zstd")
+            pq.write_table(pa.table(columns_of(found.header, rows)), part, compression="zstd")
             part.replace(path)
             days.add(folder.parent)
         return days
@@ -113,8 +160,8 @@ class ParquetPredictionLog:
             files = sorted(hour.glob("*.parquet"))
             if len(files) <= MOST_FILES:
                 continue
-            tables = _alike([_read_file(path, None) for path in files])
-            merged = _once(pa.concat_tables(tables, promote_options="default"))
+            tables = alike([read_file(path, None) for path in files])
+            merged = once(pa.concat_tables(tables, promote_options="default"))
             path = hour / f"merged-{files[-1].stem}.parquet"
             part = path.with_suffix(".part")
             pq.write_table(merged, part, compression="zstd")
@@ -132,9 +179,8 @@ class ParquetPredictionLog:
         for day in sorted(self._folder.iterdir()):
             if not first <= day.name <= last:
                 continue
-            date = datetime.strptime(day.name.removeprefix(_DAY), "%Y-%m-%d").replace(tzinfo=UTC)
             for hour in sorted(day.iterdir()):
-                begins = date + timedelta(hours=int(hour.name.removeprefix("event_hour=")))
+                begins = _begins(day, hour)
                 if window is None or (begins < window.end and begins + timedelta(hours=1) > window.start):
                     files += sorted(hour.glob("*.parquet"))
         return files
@@ -146,116 +192,6 @@ class ParquetPredictionLog:
         part.replace(self._positions)
 
 
-def _columns(found: NewRows, rows: Sequence[Any]) -> dict[str, Any]:
-    import pyarrow as pa
-
-    header = found.header
-    assert header is not None
-    columns: dict[str, Any] = {
-        "request_id": pa.array([row.request_id for row in rows], pa.string()),
-        "version": pa.array([row.version or header.version for row in rows], pa.string()),
-        "build": pa.array([row.build or header.build for row in rows], pa.string()),
-        "role": pa.array([ROLES[row.role] for row in rows], pa.string()),
-        "arm": pa.array([ARMS[row.arm] for row in rows], pa.string()),
-        "outcome": pa.array([OUTCOMES[row.outcome] for row in rows], pa.string()),
-        "event_at": pa.array([row.event_at for row in rows], pa.timestamp("us", "UTC")),
-        "latency_seconds": pa.array([row.latency / 1e6 for row in rows], pa.float64()),
-        "output": pa.array([list(row.output) for row in rows], pa.list_(pa.float64())),
-        "cohort": pa.array([row.cohort for row in rows], pa.string()),
-        "reason": pa.array([row.reason for row in rows], pa.string()),
-        "flags": pa.array([list(row.flags) for row in rows], pa.list_(pa.string())),
-    }
-    for place, name in enumerate(header.features):
-        values = [row.features[place] if place < len(row.features) else None for row in rows]
-        if header.kinds[place] == "number":
-            columns[f"feature.{name}"] = pa.array([None if one is None else float(one) for one in values], pa.float64())
-        else:
-            columns[f"feature.{name}"] = pa.array([None if one is None else str(one) for one in values], pa.string())
-    for place, name in enumerate(header.entities):
-        values = [row.entities[place] if place < len(row.entities) else None for row in rows]
-        columns[f"entity.{name}"] = pa.array([None if one is None else str(one) for one in values], pa.string())
-    for place, name in enumerate(header.views):
-        values = [row.ages[place] if place < len(row.ages) else None for row in rows]
-        columns[f"age.{name}"] = pa.array(values, pa.float64())
-    return columns
-
-
-def _read_file(path: Path, columns: Sequence[str] | None) -> pa.Table:
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
-        there = set(file.schema_arrow.names)
-        return file.read(columns=None if columns is None else [name for name in columns if name in there])
-
-
-def _alike(tables: list[pa.Table]) -> list[pa.Table]:
-    """The same type for a column everywhere: text where files do not agree."""
-    import pyarrow as pa
-
-    types: dict[str, set[Any]] = defaultdict(set)
-    for schema in {table.schema for table in tables}:
-        for field in schema:
-            types[field.name].add(field.type)
-    clashing = {name for name, found in types.items() if len(found) > 1}
-    if not clashing:
-        return tables
-    return [
-        pa.table(
-            {
-                name: table.column(name).cast(pa.string()) if name in clashing else table.column(name)
-                for name in table.column_names
-            }
-        )
-        for table in tables
-    ]
-
-
-def _within(table: pa.Table, window: TimeWindow | None) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if window is None:
-        return table
-    kind = pa.timestamp("us", "UTC")
-    at = table.column("event_at")
-    return table.filter(
-        pc.and_(pc.greater_equal(at, pa.scalar(window.start, kind)), pc.less(at, pa.scalar(window.end, kind)))
-    )
-
-
-def _once(table: pa.Table) -> pa.Table:
-    """Each identity once: an answer before a failure, then the first."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    order = pc.sort_indices(table.append_column("_place", pa.array(range(table.num_rows))), sort_keys=[
-        ("event_at", "ascending"), ("outcome", "ascending"), ("_place", "ascending"),
-    ])  # fmt: skip
-    table = table.take(order)
-    rows = table.select(list(_IDENTITY)).append_column("_row", pa.array(range(table.num_rows)))
-    answered = pc.equal(table.column("outcome"), "answered")
-    first = rows.append_column("_key", pc.if_else(answered, rows.column("_row"), pc.add(rows.column("_row"), 1 << 40)))
-    kept = first.group_by(list(_IDENTITY)).aggregate([("_key", "min")]).column("_key_min")
-    places = pc.if_else(pc.greater_equal(kept, 1 << 40), pc.subtract(kept, 1 << 40), kept)
-    return table.take(places.combine_chunks().sort())
-
-
-def _empty(columns: Sequence[str] | None) -> pa.Table:
-    import pyarrow as pa
-
-    schema = {
-        "request_id": pa.string(),
-        "version": pa.string(),
-        "build": pa.string(),
-        "role": pa.string(),
-        "arm": pa.string(),
-        "outcome": pa.string(),
-        "event_at": pa.timestamp("us", "UTC"),
-        "latency_seconds": pa.float64(),
-        "output": pa.list_(pa.float64()),
-        "cohort": pa.string(),
-        "reason": pa.string(),
-        "flags": pa.list_(pa.string()),
-    }
-    names = list(schema) if columns is None else list(columns)
-    return pa.table({name: pa.array([], schema.get(name, pa.null())) for name in names})
+def _begins(day: Path, hour: Path) -> datetime:
+    text = day.name.removeprefix(_DAY) + hour.name.removeprefix(_HOUR)
+    return datetime.strptime(text, "%Y-%m-%d%H").replace(tzinfo=UTC)

@@ -50,6 +50,19 @@ def new_rows(folder: Path, known: dict[str, int], log: Log) -> Iterator[NewRows]
             )
 
 
+def unread_rows(folder: Path, known: dict[str, int]) -> Iterator[tuple[SegmentHeader, list[LogRow]]]:
+    """Rows behind the known positions for one who only looks: nothing is set aside, what cannot be read is left out."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.suffix not in (OPEN, CLOSED):
+            continue
+        try:
+            found = _read(path, known.get(path.stem, 0), ended=False)
+        except (FileNotFoundError, DataError):
+            continue
+        if found.header is not None and found.rows:
+            yield found.header, found.rows
+
+
 def _read(path: Path, start: int, ended: bool) -> NewRows:
     data = path.read_bytes()
     found = read_header(data)

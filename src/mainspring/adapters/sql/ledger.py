@@ -80,6 +80,13 @@ class SqliteLedger:
         found = [from_json(Decision, body) for (body,) in rows]
         return [decision for decision in found if since is None or decision.at >= since]
 
+    def after(self, sequence: int) -> list[tuple[int, Decision]]:
+        """Decisions with a later sequence number than this, with theirs, in order; 0 for all."""
+        rows = self._open().execute(
+            "SELECT sequence, body FROM decision WHERE sequence > ? ORDER BY sequence", (sequence,)
+        )
+        return [(int(place), from_json(Decision, body)) for place, body in rows]
+
     def state(self, key: str) -> str | None:
         """The latest value of a key, None when never written."""
         row = self._open().execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone()

@@ -1,7 +1,7 @@
 """The six steps on real parts: what each reads, computes and writes. A step sees paths, never another step's objects.
 
 dataset: `rows.parquet`, `dataset.json`. report: `results.json`; validation: its page. training_set: `rows.parquet` with
-`part`, `dataset.json`, `signature.json`, `facts.json`. model: the model folder. metrics: `metrics.json`,
+each row's part, `dataset.json`, `signature.json`, `facts.json`. model: the model folder. metrics: `metrics.json`,
 `importance.json`, `learning_curve.json`. evaluation: `evaluation.json`, `held_out.json`; page: the same for people.
 version: `version.json`, the model folder that ships.
 """

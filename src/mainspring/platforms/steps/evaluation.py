@@ -65,7 +65,7 @@ def evaluate(call: StepCall) -> dict[str, float]:
     )
     columns = {name: [str(value) for value in held.column(name).to_pylist()] for name in settings.gate.slices}
     verdict = judge(
-        HeldOut(truth(held.column(LABEL), signature), candidate, _days(held), theirs, columns), settings, beside
+        HeldOut(truth(held.column(LABEL), signature), candidate, blocks_of(held), theirs, columns), settings, beside
     )
     (folder / HELD_OUT).write_bytes(to_json([float(one) for one in _first(candidate)]))
     (folder / record.EVALUATION).write_bytes(to_json(verdict, indent=2))
@@ -143,8 +143,8 @@ def _first(outputs: Any) -> Any:
     return outputs.max(axis=1) if outputs.ndim == 2 else outputs
 
 
-def _days(rows: pa.Table) -> Any:
-    """The block of each row: its day, or without times its place in groups of fifty."""
+def blocks_of(rows: pa.Table) -> Any:
+    """The block of each row, for intervals: its day, or without times its place in groups of fifty."""
     import numpy as np
 
     if EVENT_TIME not in rows.column_names:

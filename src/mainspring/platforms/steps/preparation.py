@@ -11,8 +11,8 @@ from mainspring.features.questions import (
     EVENT_TIME,
     LABEL,
     LABEL_KNOWN_AT,
-    LABEL_WEIGHT,
     REQUEST_ID,
+    RESERVED,
     request_columns,
 )
 from mainspring.pipeline import split as parts
@@ -23,9 +23,6 @@ from mainspring.ports import ExpectationResult
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-_PLATFORM = (EVENT_TIME, REQUEST_ID, LABEL, LABEL_KNOWN_AT, LABEL_WEIGHT)
 
 
 def ingest(call: StepCall) -> dict[str, float]:
@@ -76,7 +73,7 @@ def engineer(call: StepCall) -> dict[str, float]:
     rows = read_rows(call.inputs["dataset"])
     features = LaptopFeatures(call.loaded)
     features.advance(call.known_at)
-    inputs = {*request_columns(settings, rows.column_names), *_PLATFORM, *features.entities()}
+    inputs = {*request_columns(settings, rows.column_names), *RESERVED, *features.entities()}
     carried = rows.select([name for name in rows.column_names if name not in inputs])
     rows, sources, entities = with_features(call.loaded, features, rows.drop_columns(carried.column_names))
     for name in carried.column_names:
@@ -104,6 +101,7 @@ def engineer(call: StepCall) -> dict[str, float]:
         categorical=settings.features.categorical,
         positive=settings.target.positive,
     )
+    parts.require_classes(rows.column(LABEL), divided.parts, signature)
     folder = call.outputs["training_set"]
     write_rows(folder, rows)
     (folder / SIGNATURE).write_bytes(to_json(signature, indent=2))

@@ -1,0 +1,201 @@
+"""`mainspring status`: what serves, what is under way and what the loop waits for, whether a loop runs or not.
+
+Everything is looked at, nothing is changed: ledger, predictors, Envoy, the newest drift report, log and labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from mainspring.adapters.envoy.evidence import EnvoyEvidence
+from mainspring.adapters.envoy.router import EnvoyRouter
+from mainspring.adapters.kfp.runner import KfpLocalRunner
+from mainspring.adapters.processes.server import look as predictors_of
+from mainspring.adapters.sql.ledger import SqliteLedger
+from mainspring.domain.codec import from_json
+from mainspring.domain.decision import Decision
+from mainspring.domain.errors import MainspringError
+from mainspring.domain.rollout import Arm, Endpoint, Rollout
+from mainspring.domain.run import Run
+from mainspring.loop.requests import in_words, pending
+from mainspring.loop.state import RUN, RunRequest, read, rollout_of
+from mainspring.platforms.coverage import Coverage, coverage
+from mainspring.platforms.drift import latest
+from mainspring.platforms.lease import holder
+from mainspring.platforms.up import METRICS, SETBACKS
+from mainspring.platforms.waiting import waiting_for
+from mainspring.rollout.rules import judge
+from mainspring.settings.load import LoadedProject
+
+_RUN_ENDED = ("gate_passed", "gate_refused", "run_failed")
+
+
+@dataclass(frozen=True, slots=True)
+class LoopState:
+    """Whether a loop runs, as which process, where its metrics are, and which of its chores fail."""
+
+    running: bool
+    pid: int | None = None
+    metrics: str = ""
+    failing: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What callers reach: the address (empty: nothing answers), Envoy's weights, and the predictors behind it."""
+
+    address: str
+    version: str
+    since: datetime | None
+    weights_percent: dict[Arm, int]
+    predictors: tuple[Endpoint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DriftState:
+    """The newest report's verdict."""
+
+    at: datetime
+    version: str
+    verdict: str
+    reason: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything at once. `run` is under way; `last_run` is how the one before ended."""
+
+    project: str
+    at: datetime
+    loop: LoopState
+    serving: Serving
+    rollout: Rollout
+    verdict: str
+    run: Run | None
+    last_run: Decision | None
+    drift: DriftState | None
+    labels: Coverage | None
+    requests: tuple[str, ...]
+    waiting_for: tuple[str, ...]
+
+
+def look(loaded: LoadedProject) -> Status:
+    """The state of the project, now."""
+    paths, now = loaded.paths, datetime.now(UTC)
+    ledger = SqliteLedger(paths.ledger)
+    rollout, run = rollout_of(ledger), _run(loaded, ledger)
+    pid = holder(paths.lease)
+    failing = ledger.state(SETBACKS) if pid is not None else ""
+    loop = LoopState(
+        pid is not None,
+        pid,
+        (ledger.state(METRICS) or "") if pid is not None else "",
+        from_json(dict[str, str], failing) if failing else {},
+    )
+    decisions = ledger.decisions()
+    verdict = ""
+    if rollout.phase == "canary":
+        counts = EnvoyEvidence(paths).counts(rollout.id)
+        found = judge(rollout, counts, loaded.settings.rollout, now)
+        verdict = f"{found.action.replace('_', ' ')}: {found.reason}"
+    report = latest(paths.drift)
+    requests = tuple(one.what for one in pending(ledger))
+    return Status(
+        loaded.settings.name,
+        now,
+        loop,
+        _serving(loaded, rollout, decisions),
+        rollout,
+        verdict,
+        run,
+        next((one for one in reversed(decisions) if one.kind in _RUN_ENDED), None),
+        None if report is None else DriftState(report.at, report.version, report.verdict, report.reason, report.rows),
+        _labels(loaded, now),
+        requests,
+        tuple(waiting_for(loaded, ledger, running=loop.running, failing=loop.failing, run=run, verdict=verdict)),
+    )
+
+
+def lines(found: Status) -> list[tuple[str, str]]:
+    """The status as named lines for a person."""
+    serving, loop = found.serving, found.loop
+    text = [("project", found.project)]
+    text.append(("loop", f"runs (process {loop.pid}), metrics at {loop.metrics}" if loop.running else "does not run"))
+    if serving.version:
+        since = f", champion since {serving.since:%Y-%m-%d %H:%M} UTC" if serving.since else ""
+        text.append(("serving", f"version {serving.version}{since}"))
+        text.append(("address", serving.address or "nothing answers"))
+    else:
+        text.append(("serving", "no version yet"))
+    text += rollout_lines(found)
+    text.append(("run", _run_in_words(found)))
+    drift = found.drift
+    text.append(
+        ("drift", f"{drift.verdict} at {drift.at:%Y-%m-%d %H:%M} UTC: {drift.reason}" if drift else "no report yet")
+    )
+    if found.labels is not None:
+        text.append(("labels", found.labels.in_words()))
+    text += [("request", one) for one in found.requests]
+    text += [("waits for", one) for one in found.waiting_for]
+    return text
+
+
+def rollout_lines(found: Status) -> list[tuple[str, str]]:
+    """The rollout alone: phase, weights, predictors, evidence."""
+    rollout, serving = found.rollout, found.serving
+    text = [("rollout", "none is under way" if rollout.phase == "idle" else in_words(rollout))]
+    if found.verdict:
+        text.append(("evidence", found.verdict))
+    if serving.weights_percent:
+        weights = ", ".join(f"{arm} {percent} %" for arm, percent in serving.weights_percent.items())
+        text.append(("weights", f"{weights} (as Envoy reports them)"))
+    for one in serving.predictors:
+        name = f"version {one.version}" + (f" build {one.build}" if one.build else "")
+        state = "ready" if one.ready else one.reason or "not ready"
+        text.append(("predictor", f"{name}: {state}, port {one.port}, process {one.pid}"))
+    return text
+
+
+def _serving(loaded: LoadedProject, rollout: Rollout, decisions: Sequence[Decision]) -> Serving:
+    router = EnvoyRouter(loaded.settings, loaded.paths)
+    try:
+        weights = dict(router.observed())
+    except MainspringError:
+        weights = {}
+    promoted = [one.at for one in decisions if one.kind == "promoted" and one.version == rollout.stable]
+    return Serving(
+        router.address() if weights else "",
+        rollout.stable,
+        promoted[-1] if promoted else None,
+        weights,
+        tuple(predictors_of(loaded.paths)),
+    )
+
+
+def _run(loaded: LoadedProject, ledger: SqliteLedger) -> Run | None:
+    asked = read(ledger, RUN, RunRequest)
+    if asked is None:
+        return None
+    # Only looked at: its steps' cache keys are nobody's business here.
+    found = KfpLocalRunner(loaded.paths, "", lambda parameters: {}, on_failure="").status(asked.id)
+    return found or Run(asked.id, asked.trigger, "requested")
+
+
+def _run_in_words(found: Status) -> str:
+    if found.run is not None:
+        active = [step for step in found.run.steps if step.status == "running"]
+        return f"{found.run.id} {found.run.status}" + (
+            f", {active[-1].name} since {active[-1].seconds:.0f} s" if active else ""
+        )
+    last = found.last_run
+    return f"none is under way; last, {last.at:%Y-%m-%d %H:%M} UTC: {last.what}" if last else "none yet"
+
+
+def _labels(loaded: LoadedProject, now: datetime) -> Coverage | None:
+    try:
+        return coverage(loaded, now)
+    except MainspringError:
+        return None  # A source that cannot be read is told by the chore that needs it.

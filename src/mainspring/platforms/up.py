@@ -1,0 +1,252 @@
+"""`mainspring up`: the whole loop in the foreground, until it is told to end.
+
+It holds the lease, keeps a warm worker, ticks, and tells what happens. At its end callers are answered, predictors and
+Envoy are stopped, and a run goes on where it was at the next start. Killed, it leaves what serves to the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mainspring.adapters.clock import WallClock
+from mainspring.adapters.sql.ledger import SqliteLedger
+from mainspring.domain.decision import Alert
+from mainspring.domain.errors import ConfigError
+from mainspring.platforms.lease import lease
+from mainspring.platforms.telling import Line, Teller
+from mainspring.settings.load import LoadedProject
+
+if TYPE_CHECKING:
+    from mainspring.loop import Tick
+    from mainspring.loop.outcome import Outcome
+    from mainspring.loop.setbacks import Setback
+    from mainspring.ports import Notifier
+    from mainspring.telemetry.page import MetricsPage
+
+METRICS, SETBACKS = "metrics_address", "setbacks"
+"""Ledger state that tells `mainspring status` where the loop's metrics are, and which chores fail."""
+_WARM_SECONDS = 90.0
+_COMPACT_SECONDS = 5.0
+_PAUSE_SECONDS = {"soon": 0.1, "run": 0.5}
+_STILL_SECONDS = (0.5, 1.0, 2.0)
+_WATCHED = ("mainspring.yaml", "features.py", "transforms.py")
+
+
+def up(loaded: LoadedProject, say: Callable[[Line], None]) -> None:
+    """Turn the loop until SIGINT, SIGTERM or SIGHUP; a second of them does not wait for the tick that is under way.
+
+    Errors: `ConflictError` when another loop holds the lease or took it over, `ConfigError` when a port is in use.
+    """
+    with lease(loaded.paths.lease), _ending() as ending, Teller(loaded.paths.state / "loop.log", say) as teller:
+        settings = loaded.settings
+        teller.say("start", f"{settings.name} ({settings.task}) in {loaded.paths.root.resolve()}")
+        from mainspring.adapters.kfp.worker import warm_worker
+        from mainspring.platforms.step import warm_modules
+
+        with contextlib.ExitStack() as worker, _metrics(loaded, teller) as (page, address):
+            running = _Running(loaded, teller, page, address)
+
+            def warm() -> Callable[[float], bool]:
+                return worker.enter_context(warm_worker(loaded.paths.state, warm_modules(loaded)))
+
+            try:
+                running.turn(ending, warm)
+            except KeyboardInterrupt:
+                teller.say("stop", "not waiting for the tick that is under way")
+            running.close()
+        teller.say("stop", "stopped; `mainspring up` goes on where this one was")
+
+
+class _Running:
+    """A loop between its start and its end."""
+
+    def __init__(self, loaded: LoadedProject, teller: Teller, page: MetricsPage, address: str) -> None:
+        from mainspring.adapters.envoy.router import EnvoyRouter
+        from mainspring.adapters.notify import FileNotifier
+        from mainspring.loop.setbacks import Setbacks
+        from mainspring.platforms.loop_metrics import LoopMetrics, PacedLog
+        from mainspring.platforms.parts import laptop
+
+        self._loaded, self._teller = loaded, teller
+        self._metrics = metrics = LoopMetrics(page)
+        self._setbacks = Setbacks(self._set_back, metrics.failed)
+        self._standing: dict[str, str] = {}
+        self._ledger = SqliteLedger(loaded.paths.ledger)
+        self._ledger.take_epoch()
+        self._ledger.put_state({METRICS: address, SETBACKS: ""})
+        router = EnvoyRouter(loaded.settings, loaded.paths)
+        router.prepare()
+        parts = laptop(loaded, WallClock(), quiet=True)
+        keep = FileNotifier(loaded.paths.state / "alerts.jsonl", quiet=True)
+
+        def unanswered() -> int:
+            found = parts.record_failures()
+            metrics.unanswered(found)
+            return found
+
+        self._log = parts.log
+        self._platform = replace(
+            parts,
+            ledger=self._ledger,
+            router=router,
+            log=PacedLog(parts.log, metrics, every_seconds=_COMPACT_SECONDS),
+            record_failures=unanswered,
+            notifier=_TellingNotifier(keep, teller),
+        )
+        earlier = self._ledger.after(0)
+        self._seen = earlier[-1][0] if earlier else 0
+        metrics.decided([one for _, one in earlier])
+        self._files = self._stamps()
+
+    def turn(self, ending: threading.Event, warm: Callable[[], Callable[[float], bool]]) -> None:
+        """Tick until the end is asked for. `warm` starts the warm worker, and gives what waits for it.
+
+        Where a run comes next, it is waited for; where something serves already, it must not take the cores from that.
+        """
+        from mainspring.loop import reconcile
+        from mainspring.loop.state import RUN, rollout_of
+
+        started = not rollout_of(self._ledger).stable or bool(self._ledger.state(RUN))
+        if started:
+            self._wait_warm(warm(), ending)
+        still = 0
+        while not ending.is_set():
+            began = time.monotonic()
+            tick = reconcile(self._platform, self._setbacks)
+            self._metrics.ticked(tick, time.monotonic() - began)
+            self._setbacks.take("telling", self._tell)
+            still = 0 if tick.moved or tick.waiting else still + 1
+            if still and not started:
+                started = True
+                warm()
+            ending.wait(_pause(tick, still))
+
+    def _wait_warm(self, warm: Callable[[float], bool], ending: threading.Event) -> None:
+        self._teller.say("warm", "a worker imports what the pipeline's steps need; this takes up to half a minute")
+        until = time.monotonic() + _WARM_SECONDS
+        while not ending.is_set() and time.monotonic() < until:
+            began = time.monotonic()
+            if warm(0.5):
+                return
+            if time.monotonic() - began < 0.4:
+                return  # It ended: steps run in processes of their own.
+
+    def close(self) -> None:
+        """Answer callers to the end, then stop Envoy, predictors and the run; the log has every row."""
+        from mainspring.loop.state import RUN, RunRequest, read
+
+        platform = self._platform
+        self._teller.say("stop", "answering what was asked, then stopping Envoy and the predictors")
+        platform.router.close()
+        for one in platform.server.endpoints():
+            platform.server.stop(one.version, build=one.build)
+        run = read(self._ledger, RUN, RunRequest)
+        if run is not None:
+            platform.runner.interrupt(run.id)
+            self._teller.say("stop", f"run {run.id} is interrupted; the next start goes on with it")
+        platform.record_failures()
+        self._log.compact()
+        self._ledger.put_state({METRICS: "", SETBACKS: ""})
+
+    def _tell(self) -> Outcome:
+        """What the tick brought: decisions, steps of the run, where callers are answered; and the gauges."""
+        new = self._ledger.after(self._seen)
+        if new:
+            self._seen = new[-1][0]
+            decisions = [one for _, one in new]
+            self._metrics.decided(decisions)
+            for one in decisions:
+                self._teller.decision(one)
+        self._teller.steps(self._platform)
+        self._teller.address(self._platform, self._loaded)
+        self._metrics.look(self._platform, self._loaded.paths.drift)
+        stamps = self._stamps()
+        for name in [name for name in _WATCHED if stamps[name] != self._files[name]]:
+            self._teller.say(
+                "changed", f"{name} changed: runs take it, this loop goes on with what it read; next: start it again"
+            )
+        self._files = stamps
+        return "still"
+
+    def _set_back(self, setback: Setback) -> None:
+        from mainspring.domain.codec import to_json
+
+        if setback.error is None:
+            self._standing.pop(setback.chore, None)
+        else:
+            self._standing[setback.chore] = setback.text
+        self._ledger.put_state({SETBACKS: to_json(self._standing).decode() if self._standing else ""})
+        self._teller.setback(setback)
+
+    def _stamps(self) -> dict[str, int]:
+        root = self._loaded.paths.root
+        return {name: (root / name).stat().st_mtime_ns if (root / name).exists() else 0 for name in _WATCHED}
+
+
+class _TellingNotifier:
+    """A notifier that keeps alerts in a file, and tells them."""
+
+    def __init__(self, keep: Notifier, teller: Teller) -> None:
+        self._keep = keep
+        self._teller = teller
+
+    def notify(self, alert: Alert) -> None:
+        """Tell and keep."""
+        self._teller.alert(alert)
+        self._keep.notify(alert)
+
+
+def _pause(tick: Tick, still: int) -> float:
+    """Seconds until the next tick: none after something moved, little while a process gets ready, more while all is still."""
+    if tick.moved:
+        return 0.0
+    if tick.waiting:
+        return _PAUSE_SECONDS["soon" if tick.outcomes["rollout"] == "waiting" else "run"]
+    return _STILL_SECONDS[min(still, len(_STILL_SECONDS)) - 1]
+
+
+@contextlib.contextmanager
+def _ending() -> Iterator[threading.Event]:
+    """Set by the first signal to end; later ones interrupt what is under way."""
+    ending = threading.Event()
+
+    def told(number: int, frame: object) -> None:
+        if ending.is_set():
+            raise KeyboardInterrupt
+        ending.set()
+
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {one: signal.signal(one, told) for one in wanted}
+    try:
+        yield ending
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+@contextlib.contextmanager
+def _metrics(loaded: LoadedProject, teller: Teller) -> Iterator[tuple[MetricsPage, str]]:
+    """The loop's page of metrics, where the project wants it."""
+    from mainspring.telemetry.page import MetricsPage
+
+    page, serving = MetricsPage(), loaded.settings.serving
+    port = serving.metrics_port
+    if port is None:
+        port = serving.port + 1 if 0 < serving.port < 65535 else 0
+    try:
+        address = page.serve(port)
+    except ConfigError:
+        if serving.metrics_port is not None:
+            raise
+        address = page.serve(0)
+    teller.say("metrics", address)
+    try:
+        yield page, address
+    finally:
+        page.close()

@@ -1,0 +1,61 @@
+"""What the loop waits for, in words: read from the ledger and the project's policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+from mainspring.domain.run import Run
+from mainspring.domain.time import duration_in_words, floor_to
+from mainspring.loop.monitoring import ASKED_AT
+from mainspring.loop.requests import in_words, pending
+from mainspring.loop.state import read, rollout_of
+from mainspring.ports import Ledger
+from mainspring.settings.load import LoadedProject
+
+
+def waiting_for(
+    loaded: LoadedProject, ledger: Ledger, *, running: bool, failing: Mapping[str, str], run: Run | None, verdict: str
+) -> Iterator[str]:
+    """Each thing that has to happen before the loop goes on; what comes first, first."""
+    if not running:
+        yield "a loop: mainspring up"
+    for chore, text in failing.items():
+        yield f"{chore} to work again: {text.splitlines()[0]}"
+    if pending(ledger):
+        yield "the next tick, to answer what was asked for"
+    rollout, settings = rollout_of(ledger), loaded.settings
+    if run is not None:
+        yield f"run {run.id} to end"
+    if rollout.phase == "canary":
+        yield f"evidence on {in_words(rollout)} ({verdict})"
+    elif rollout.phase != "idle":
+        yield in_words(rollout)
+    if run is not None or rollout.phase != "idle":
+        return
+    yield from _a_person(loaded, ledger, rollout.stable)
+    if not rollout.stable:
+        return
+    now = datetime.now(UTC)
+    yield f"the next drift report, at {floor_to(now, settings.drift.every) + settings.drift.every:%Y-%m-%d %H:%M} UTC"
+    policy = settings.retrain
+    asked = read(ledger, ASKED_AT, datetime)
+    if policy.policy != "never":
+        at = (
+            f"at {asked + policy.ask_every:%Y-%m-%d %H:%M} UTC"
+            if asked is not None
+            else "as soon as cooldown and budget allow"
+        )
+        yield f"the question whether to retrain ({policy.policy}, every {duration_in_words(policy.ask_every)}): {at}"
+
+
+def _a_person(loaded: LoadedProject, ledger: Ledger, stable: str) -> Iterator[str]:
+    passed = ledger.decisions(kind="gate_passed")
+    tried = {one.version for one in ledger.decisions(kind="rollout_started")}
+    if loaded.settings.rollout.approval == "person" and passed and passed[-1].version not in tried:
+        version = passed[-1].version
+        yield f"a person's approval of version {version}: mainspring rollout start {version}"
+    failed = ledger.decisions(kind="run_failed")
+    if not stable and failed and not passed:
+        reason = failed[-1].why.splitlines()
+        yield f"a person: the first run failed ({reason[0] if reason else failed[-1].what}); then: mainspring retrain"

@@ -1,0 +1,245 @@
+"""What a person asks for: granted in the person's name, or refused with a reason, once, whatever is killed in between."""
+
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from mainspring.domain.decision import Decision
+from mainspring.domain.errors import ConflictError
+from mainspring.domain.run import Run
+from mainspring.loop import reconcile
+from mainspring.loop.requests import PersonRequest, answer, ask, pending
+from mainspring.loop.state import RUN
+from tests.loop.world import AT, Killed, World
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+def turn(platform, ticks=3):
+    for _ in range(ticks):
+        reconcile(platform)
+
+
+def wish(what, version="", at=AT, actor="eva", reason=""):
+    return PersonRequest(what, actor, at, version, reason)
+
+
+def in_canary(world):
+    """Version 2 takes over from version 1, and has its first share."""
+    platform = world.served()
+    world.add("2")
+    turn(platform, 4)
+    assert (world.rollout.phase, world.rollout.candidate) == ("canary", "2")
+    return platform
+
+
+def test_a_retraining_is_a_trigger_and_a_run_in_the_persons_name(world):
+    platform = world.served()
+    row = ask(platform.ledger, wish("retrain", reason="new sensors"))
+    assert answer(platform.ledger, row) is None
+    turn(platform)
+    granted = answer(platform.ledger, row)
+    assert (granted.kind, granted.actor, granted.run_id) == ("trigger", "eva", "run-person-1")
+    assert granted.why == "asked for by eva: new sensors"
+    assert list(world.runs) == ["run-person-1"]
+
+
+def test_the_same_asked_twice_is_one_request_and_one_run(world):
+    platform = world.served()
+    first = ask(platform.ledger, wish("retrain"))
+    assert ask(platform.ledger, wish("retrain", at=AT + timedelta(seconds=1), actor="max")) == first
+    turn(platform)
+    assert len(world.rows("trigger")) == 1
+    assert len(world.rows("requested")) == 1
+
+
+def test_while_a_run_is_under_way_another_is_refused_at_once_and_in_the_loop(world):
+    platform = world.served()
+    ask(platform.ledger, wish("retrain"))
+    # Two people at the same time: both rows are there before the loop looks.
+    late = PersonRequest("retrain", "max", AT)
+    platform.ledger.append(Decision(late.id, "requested", "max asks", "", "max", AT, numbers={"wish": "retrain"}))
+    turn(platform)
+    assert [one.why for one in world.rows("request_refused")] == ["a run is under way (run-person-1)"]
+    assert answer(platform.ledger, late.id).kind == "request_refused"
+    with pytest.raises(ConflictError, match="a run is under way"):
+        ask(platform.ledger, wish("retrain", at=AT + timedelta(hours=1)))
+    assert len(world.rows("request_refused")) == 2
+    assert list(world.runs) == ["run-person-1"]
+    assert not pending(platform.ledger)
+
+
+def test_a_first_model_that_failed_is_tried_again_when_a_person_asks(world):
+    platform = world.platform()
+    turn(platform)
+    world.runs["run-first"] = replace(world.runs["run-first"], status="failed", reason="training.py: no")
+    turn(platform)
+    assert len(world.rows("run_failed")) == 1
+    world.settle()
+    assert list(world.runs) == ["run-first"]
+    ask(platform.ledger, wish("retrain"))
+    turn(platform)
+    assert list(world.runs) == ["run-first", "run-person-1"]
+
+
+def test_where_versions_wait_for_a_person_a_start_is_the_approval(tmp_path):
+    world = World(tmp_path, rollout={"approval": "person"})
+    world.add("1")
+    platform = world.settle()
+    assert world.rollout.phase == "idle"
+    assert not world.running
+    ask(platform.ledger, wish("start", "1"))
+    world.settle()
+    assert world.rollout.stable == "1"
+    (approved,) = world.rows("approved")
+    assert (approved.actor, approved.version, world.versions["1"].approver) == ("eva", "1", "eva")
+    assert [one.actor for one in world.rows("rollout_started")] == ["eva"]
+
+
+def test_an_abort_goes_back_and_the_version_is_not_tried_again(world):
+    platform = in_canary(world)
+    ask(platform.ledger, wish("abort", reason="complaints"))
+    world.settle()
+    (back,) = world.rows("rolled_back")
+    assert (back.actor, back.version, back.why) == ("eva", "2", "asked for by eva: complaints")
+    assert (world.rollout.stable, world.rollout.phase, set(world.running)) == ("1", "idle", {("1", "")})
+    assert "complaints" in world.sent[-1].what
+    assert len(world.rows("rollout_started")) == 2
+
+
+def test_a_promotion_does_not_wait_for_evidence(world):
+    platform = in_canary(world)
+    ask(platform.ledger, wish("promote"))
+    world.settle()
+    assert world.rollout.stable == "2"
+    assert world.rows("promoted")[-1].actor == "eva"
+    assert world.versions["2"].aliases == ("champion",)
+
+
+def test_a_former_champion_comes_back_by_a_persons_word_and_stays(world):
+    platform = in_canary(world)
+    ask(platform.ledger, wish("promote"))
+    platform = world.settle()
+    ask(platform.ledger, wish("start", "1"))
+    turn(platform, 4)
+    assert (world.rollout.phase, world.rollout.candidate) == ("canary", "1")
+    ask(platform.ledger, wish("promote", at=AT + timedelta(days=2)))
+    platform = world.settle()
+    assert world.rollout.stable == "1"
+    world.clock.advance(AT + timedelta(days=9))
+    world.settle()
+    assert world.rollout.stable == "1"
+
+
+@pytest.mark.parametrize(
+    ("request_", "why"),
+    [
+        (wish("abort"), "no rollout is under way"),
+        (wish("promote"), "no rollout is under way"),
+        (wish("start", "1"), "version 1 is in service"),
+        (wish("start", "9"), "there is no version 9; there are 1, 2"),
+        (wish("start", "2"), "the gate refused version 2: not better"),
+    ],
+)
+def test_what_cannot_be_granted_is_refused_with_its_reason(world, request_, why):
+    platform = world.served()
+    world.add("2", verdict="refused")
+    with suppress(ConflictError):  # by the ledger alone, or by the loop
+        ask(platform.ledger, request_)
+    world.settle()
+    assert [one.why for one in world.rows("request_refused")] == [why]
+    assert world.rollout.stable == "1"
+
+
+def test_during_a_rollout_neither_a_run_nor_another_rollout_is_granted(world):
+    platform = in_canary(world)
+    world.add("3", verdict="refused")
+    for one in (wish("retrain"), wish("start", "3")):
+        with pytest.raises(ConflictError, match=r"a rollout is under way \(version 2, canary at 10 %\)"):
+            ask(platform.ledger, one)
+
+
+def test_a_row_that_asks_for_nothing_known_is_answered_too(world):
+    platform = world.served()
+    platform.ledger.append(Decision("x", "requested", "?", "", "eva", AT, numbers={"wish": "a pony"}))
+    world.settle()
+    assert "'a pony'" in world.rows("request_refused")[0].why
+    assert not pending(platform.ledger)
+
+
+def test_an_alias_that_somebody_moved_is_a_request_and_is_put_back(world):
+    platform = world.served()
+    world.add("2")
+    world.versions["2"] = replace(world.versions["2"], aliases=("champion",))
+    world.versions["1"] = replace(world.versions["1"], aliases=())
+    turn(platform)
+    (row,) = world.rows("requested")
+    assert (row.actor, row.version) == ("external", "2")
+    assert "champion" in world.versions["1"].aliases
+    assert world.rows("rollout_started")[-1].actor == "external"
+    assert (world.rollout.stable, world.rollout.candidate) == ("1", "2")
+
+
+def test_an_alias_moved_to_a_refused_version_is_refused_and_one_removed_is_put_back(world):
+    platform = world.served()
+    world.add("2", verdict="refused", aliases=["champion"])
+    world.versions["1"] = replace(world.versions["1"], aliases=())
+    world.settle()
+    assert [one.why for one in world.rows("request_refused")] == ["the gate refused version 2: not better"]
+    assert (world.versions["1"].aliases, world.versions["2"].aliases) == (("champion",), ())
+    platform.registry.set_alias("champion", "")
+    world.settle()
+    assert world.versions["1"].aliases == ("champion",)
+    assert len(world.rows("alias")) == 1
+
+
+def moved_alias(world):
+    world.versions["2"] = replace(world.versions["2"], aliases=("champion",))
+    world.versions["1"] = replace(world.versions["1"], aliases=())
+
+
+def approval(world):
+    ask(world.ledger, wish("start", "2"))
+
+
+@pytest.mark.parametrize("asked", [moved_alias, approval])
+def test_killed_before_any_write_the_next_start_comes_to_the_same_end(tmp_path, asked):
+    def turned(fuse, folder):
+        folder.mkdir()
+        world = World(folder, rollout={"approval": "person", "min_requests": 0, "step_time": "1h"})
+        world.add("1")
+        world.settle()
+        ask(world.ledger, wish("start", "1"))
+        world.settle()
+        world.add("2")
+        world.settle()
+        asked(world)
+        world.writes, world.fuse = 0, fuse
+        try:
+            world.settle()
+        except Killed:
+            world.fuse = None
+            world.settle()
+        ids = [one.id for one in world.ledger.decisions()]
+        return ids, world.rollout, {name: (one.aliases, one.approver) for name, one in world.versions.items()}, world
+
+    *whole, world = turned(None, tmp_path / "whole")
+    assert world.writes >= 5
+    for fuse in range(world.writes):
+        *killed, _ = turned(fuse, tmp_path / str(fuse))
+        assert killed == whole, fuse
+
+
+def test_a_run_that_ends_is_not_kept_from_its_end_by_requests(world):
+    platform = world.served()
+    ask(platform.ledger, wish("retrain"))
+    turn(platform)
+    world.runs["run-person-1"] = Run("run-person-1", "person", "failed", reason="no")
+    world.settle()
+    assert platform.ledger.state(RUN) == ""
+    assert world.rows("run_failed")[-1].run_id == "run-person-1"

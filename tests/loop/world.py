@@ -1,0 +1,194 @@
+"""A loop's surroundings in memory, over a real ledger: enough to turn runs, rollouts and requests."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+
+from mainspring.adapters.clock import ReplayedClock
+from mainspring.adapters.sql.ledger import SqliteLedger
+from mainspring.domain.drift_report import DriftReport
+from mainspring.domain.model_version import ModelVersion, Signature
+from mainspring.domain.rollout import Endpoint
+from mainspring.domain.run import Run
+from mainspring.domain.time import TimeWindow
+from mainspring.loop import Platform, reconcile
+from mainspring.loop.state import rollout_of
+from mainspring.settings.project import ProjectSettings
+
+AT = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+class Killed(BaseException):
+    """The process ended between two writes."""
+
+
+class World:
+    """Registry, servers, proxy and runs outlive the loop; `platform()` is a new loop over them.
+
+    With `fuse` the so-manieth write to the outside ends the loop, before it is done.
+    """
+
+    def __init__(self, tmp_path, **settings):
+        self.settings = ProjectSettings.model_validate(
+            {
+                "name": "rain",
+                "task": "binary",
+                "sources": {"s": {"path": "s.csv"}},
+                "target": {"source": "s", "column": "y"},
+                "rollout": {"step_time": "1h", "min_requests": 0},
+                "retrain": {"policy": "never"},
+                **settings,
+            }
+        )
+        self.clock = ReplayedClock(AT)
+        self.path = tmp_path / "ledger.db"
+        self.versions, self.running, self.runs, self.sent = {}, {}, {}, []
+        self.weights = {}
+        self.fuse = None
+        self.writes = 0
+
+    def write(self):
+        self.writes += 1
+        if self.fuse is not None:
+            self.fuse -= 1
+            if self.fuse < 0:
+                raise Killed
+
+    def add(self, version, verdict="accepted", aliases=()):
+        self.versions[version] = ModelVersion(
+            "rain", version, f"run-{version}", "", "", False, "policy:auto", "onnx", Signature("binary", ()),
+            verdict=verdict, reason="not better" if verdict == "refused" else "", aliases=tuple(aliases),
+        )  # fmt: skip
+
+    def platform(self):
+        self.ledger = _Ledger(self.path, self)
+        return Platform(
+            settings=self.settings, clock=self.clock, ledger=self.ledger, features=_Nothing(), runner=_Runner(self),
+            registry=_Registry(self), server=_Server(self), router=_Router(self), evidence=_Nothing(), log=_Nothing(),
+            labels=_Nothing(), notifier=_Notifier(self), drift=_Nothing(), challengers=_Nothing(),
+            record_failures=lambda: 0,
+        )  # fmt: skip
+
+    def settle(self, **options):
+        platform = self.platform()
+        for _ in range(40):
+            tick = reconcile(platform, **options)
+            if not tick.moved and not tick.waiting:
+                return platform
+        raise AssertionError("the loop does not come to rest")
+
+    def served(self):
+        """A project whose version 1 is in service."""
+        self.add("1")
+        platform = self.settle()
+        assert self.rollout.stable == "1"
+        self.clock.advance(AT + timedelta(days=1))
+        return platform
+
+    @property
+    def rollout(self):
+        return rollout_of(self.ledger)
+
+    def rows(self, *kinds):
+        return [one for one in self.ledger.decisions() if one.kind in kinds]
+
+
+class _Ledger(SqliteLedger):
+    def __init__(self, path, world):
+        super().__init__(path)
+        self._world = world
+
+    def append(self, decision, *, state=None):
+        self._world.write()
+        return super().append(decision, state=state)
+
+    def put_state(self, state):
+        self._world.write()
+        super().put_state(state)
+
+
+class _Registry:
+    def __init__(self, world):
+        self.world = world
+
+    def versions(self):
+        return list(self.world.versions.values())
+
+    def set_alias(self, alias, version):
+        self.world.write()
+        for name, one in self.world.versions.items():
+            aliases = [each for each in one.aliases if each != alias] + ([alias] if name == version else [])
+            self.world.versions[name] = replace(one, aliases=tuple(aliases))
+
+    def annotate(self, version, tags):
+        self.world.write()
+        one = self.world.versions[version]
+        approver = tags.get("mainspring.approver", one.approver)
+        self.world.versions[version] = replace(one, tags=one.tags | tags, approver=approver)
+
+    def fetch(self, version):
+        return None
+
+
+class _Server:
+    def __init__(self, world):
+        self.world = world
+
+    def start(self, version, model, *, build=""):
+        self.world.running[version.version, build] = Endpoint(version.version, "h", 1, True, build=build)
+
+    def endpoints(self):
+        return list(self.world.running.values())
+
+    def stop(self, version, *, build=""):
+        self.world.running.pop((version, build), None)
+
+
+class _Router:
+    def __init__(self, world):
+        self.world = world
+
+    def apply(self, rollout, endpoints):
+        self.world.weights = {"stable": 100 - rollout.weight_percent, "candidate": rollout.weight_percent}
+
+    def observed(self):
+        return self.world.weights
+
+
+class _Runner:
+    def __init__(self, world):
+        self.world = world
+
+    def start(self, run_id, trigger, parameters):
+        self.world.runs[run_id] = Run(run_id, trigger, "running")
+
+    def status(self, run_id):
+        return self.world.runs.get(run_id)
+
+
+class _Notifier:
+    def __init__(self, world):
+        self.world = world
+
+    def notify(self, alert):
+        self.world.sent.append(alert)
+
+
+class _Nothing:
+    """Ports that nothing in these tests turns on."""
+
+    def run(self, version, at):
+        return DriftReport(f"drift-{at}", version, at, TimeWindow(at, at), 0, (), "quiet", "")
+
+    def advance(self, until):
+        return 0
+
+    def counts(self, rollout_id):
+        return {}
+
+    def compact(self):
+        return 0
+
+    def read(self, window=None, columns=None):
+        return pa.table({})
