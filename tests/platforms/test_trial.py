@@ -32,12 +32,13 @@ def test_it_scores_every_metric_of_the_task_on_the_newest_rows_with_an_interval(
 
 
 def test_it_uses_what_was_known_and_leaves_no_model_behind(project):
+    before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
     early = trial(project, "2026-02-10")
     assert early.trained_rows + early.held_out_rows == 40 * 24 + 1
-    written = (
-        {path.name for path in (project / ".mainspring").rglob("*")} if (project / ".mainspring").exists() else set()
-    )
-    assert not written & {"mlflow.db", "models", "runs", "ledger.db"}
+    after = {
+        path: path.read_bytes() for path in project.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert after == before
 
 
 def test_its_numbers_are_those_of_the_gate(project):

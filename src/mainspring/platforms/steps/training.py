@@ -82,16 +82,16 @@ def try_out(call: StepCall, fitted: pa.Table, validation: pa.Table, signature: S
     if memo.exists() and json.loads(memo.read_bytes()) == key:
         return
     recipe = load_recipe(root)
-    data = share_of(data_of(fitted, validation, signature), TRIAL_ROWS / fitted.num_rows)
+    sample = fitted.take([round(place * (fitted.num_rows - 1) / (TRIAL_ROWS - 1)) for place in range(TRIAL_ROWS)])
+    data = data_of(sample, validation, signature)
     try:
         model = fit(recipe, data, placed(settings.params, recipe.module)[0], seed=settings.seed)
-        answers(model, data.X, signature, recipe)
+        with TemporaryDirectory() as folder:
+            export_model(call.loaded, recipe, model, sample, signature, Path(folder) / "model")
     except Exception as error:
         if isinstance(error, TrainingError) and error.__cause__ is None:
-            raise  # train gave nothing, or an estimator without probabilities: more rows change nothing
+            raise  # nothing, no probabilities, or what cannot be carried: more rows change nothing
         return
-    with TemporaryDirectory() as folder:
-        export_model(call.loaded, recipe, model, fitted.slice(0, TRIAL_ROWS), signature, Path(folder) / "model")
     memo.parent.mkdir(parents=True, exist_ok=True)
     memo.write_text(json.dumps(key), encoding="utf-8")
 
