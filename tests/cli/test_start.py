@@ -24,7 +24,9 @@ def test_every_command_has_an_example():
 def test_from_a_file_to_checks_and_scores(mainspring, tmp_path):
     generator = np.random.default_rng(1)
     dose = generator.normal(5, 2, 300).round(2)
-    pd.DataFrame({"dose": dose, "unit": "mg", "dead": (dose > 5).astype(int)}).to_csv(tmp_path / "doses.csv", index=False)
+    pd.DataFrame({"dose": dose, "unit": "mg", "dead": (dose > 5).astype(int)}).to_csv(
+        tmp_path / "doses.csv", index=False
+    )
     made = mainspring("init", "toxic", "--from", "doses.csv", "--target", "dead").stdout
     assert "task      binary: two labels" in made
     assert "left out  unit: always 'mg'" in made
@@ -44,7 +46,10 @@ def test_from_a_file_to_checks_and_scores(mainspring, tmp_path):
         (["init", "x", "--from", "none.csv", "--target", "y"], "error: there is no such file"),
         (["init", "orders"], "error: the folder is not empty"),
         (["init", "x", "--target", "y"], "a template has its own data"),
-        (["init", "x", "--from", "orders/data/sample.csv", "--target", "late", "--delay", "7"], "'7' is not a duration"),
+        (
+            ["init", "x", "--from", "orders/data/sample.csv", "--target", "late", "--delay", "7"],
+            "'7' is not a duration",
+        ),
         (["check"], "error: there is no mainspring.yaml here or above"),
         (["train", "-C", "orders", "--as-of", "soon"], "error: 'soon' is not an instant"),
     ],

@@ -32,10 +32,13 @@ def test_it_scores_every_metric_of_the_task_on_the_newest_rows_with_an_interval(
 
 
 def test_it_uses_what_was_known_and_leaves_no_model_behind(project):
+    before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
     early = trial(project, "2026-02-10")
     assert early.trained_rows + early.held_out_rows == 40 * 24 + 1
-    written = {path.name for path in (project / ".mainspring").rglob("*")} if (project / ".mainspring").exists() else set()
-    assert not written & {"mlflow.db", "models", "runs", "ledger.db"}
+    after = {
+        path: path.read_bytes() for path in project.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert after == before
 
 
 def test_its_numbers_are_those_of_the_gate(project):
@@ -70,7 +73,9 @@ def test_the_projects_own_numbers_are_shown_and_its_faults_named_by_line(project
 
 def test_a_project_without_times_is_held_out_by_a_hash(project):
     text = (project / "mainspring.yaml").read_text().replace("time: at, id", "id").replace("time: at, col", "col")
-    (project / "mainspring.yaml").write_text(text.replace("columns: {at: time}", "columns: {}") + "features: {request: [temp]}\n")
+    (project / "mainspring.yaml").write_text(
+        text.replace("columns: {at: time}", "columns: {}") + "features: {request: [temp]}\n"
+    )
     done = trial(project)
     assert done.held_out_from is None
     assert 0.15 < done.held_out_rows / 2000 < 0.25

@@ -75,7 +75,7 @@ def test_the_task_is_read_from_the_target(tmp_path, people, csv, values, task, p
 
 def test_the_user_may_say_otherwise(tmp_path, csv):
     wish = Wish("survived", task="multiclass", name="titanic-2", copy=False)
-    done, settings, text = written(tmp_path, csv(), wish)
+    done, settings, _ = written(tmp_path, csv(), wish)
     assert (settings.task, settings.name) == ("multiclass", "titanic-2")
     assert "by itself it would be binary" in done.roles.why
     assert settings.sources["people"].path == "../people.csv"
@@ -119,7 +119,9 @@ def test_an_id_stays_as_it_is_written_and_a_parquet_file_goes_into_a_folder_that
     people.to_parquet(tmp_path / "people.parquet")
     _, settings, _ = written(tmp_path, tmp_path / "people.parquet")
     assert settings.sources["people"].path == "data/people"
-    people.assign(passenger_id=people.passenger_id + 600).to_parquet(tmp_path / "new" / "data" / "people" / "later.parquet")
+    people.assign(passenger_id=people.passenger_id + 600).to_parquet(
+        tmp_path / "new" / "data" / "people" / "later.parquet"
+    )
     assert read(tmp_path, settings).num_rows == 2 * len(people)
 
 
@@ -248,7 +250,9 @@ def test_what_a_message_says_to_type_makes_the_times_readable(tmp_path, people, 
         ("3D", "360d", "28d", "on_schedule"),
     ],
 )
-def test_held_out_windows_and_schedules_fit_how_often_questions_come(tmp_path, people, csv, freq, holdout, every, policy):
+def test_held_out_windows_and_schedules_fit_how_often_questions_come(
+    tmp_path, people, csv, freq, holdout, every, policy
+):
     from mainspring.domain.time import parse_duration
 
     at = pd.date_range("2020-01-01", periods=len(people), freq=freq)

@@ -58,7 +58,9 @@ class FileSource:
                     self._load(db, copies, kind, where, table)
                 except _database_errors() as last:
                     what, mend = why_unreadable(files, kind, _delimiter(files[0]) if kind == "csv" else "", last)
-                    raise DataError(f"source {self.name!r} cannot be read: {what}", where=where, next_step=mend) from last
+                    raise DataError(
+                        f"source {self.name!r} cannot be read: {what}", where=where, next_step=mend
+                    ) from last
         return typed(db, self.name, self.settings, table=table, where=where)
 
     def _load(self, db: Any, files: list[Path], kind: str, where: str, table: str) -> None:
