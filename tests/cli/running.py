@@ -86,7 +86,7 @@ class Up:
         with self._news:
             self._news.notify_all()
 
-    def wait(self, kind, text="", within=90, after=0):
+    def wait(self, kind, text="", within=150, after=0):
         """The first line of a kind with a text, not among the first `after`; the place behind it."""
         until = time.monotonic() + within
         with self._news:

@@ -1,6 +1,8 @@
 """The whole loop as a person runs it: one `mainspring up`, asked over HTTP, killed, started again, and ended."""
 
+import getpass
 import json
+import os
 import signal
 import socket
 import time
@@ -30,8 +32,6 @@ def service(folder):
         held["up"].process.kill()
         held["up"].ended()
     for one in processes(folder):
-        import os
-
         os.kill(int(one.split()[0]), signal.SIGKILL)
 
 
@@ -180,24 +180,28 @@ def test_killed_and_started_again_it_goes_on_with_what_serves(folder, service):
 
 
 def test_at_the_end_everything_is_ended_and_every_acknowledged_prediction_is_logged(folder, service):
+    up = service["up"]
+    training = (folder / "training.py").read_text()
+    (folder / "training.py").write_text(
+        "import time\n" + training.replace("    columns", "    time.sleep(300)\n    columns")
+    )
+    assert mainspring(folder, "retrain")[0] == 0
+    up.wait("step", "train running")
     callers = Callers(service["address"])
     time.sleep(1)
     assert len(callers.acknowledged) > 20
-    assert service["up"].end(signal.SIGINT) == 0
+    assert up.end(signal.SIGINT) == 0
     callers.stop()
-    assert service["up"].lines[-1]["text"].startswith("stopped")
+    assert up.lines[-1]["text"].startswith("stopped")
     assert processes(folder) == []
-    logged = set(
-        ParquetPredictionLog(ProjectPaths(folder)).read(columns=["request_id"]).column("request_id").to_pylist()
-    )
-    assert set(callers.acknowledged) <= logged
+    log = ParquetPredictionLog(ProjectPaths(folder)).read(columns=["request_id"])
+    assert set(callers.acknowledged) <= set(log.column("request_id").to_pylist())
     assert list(ProjectPaths(folder).segments.glob("*.open")) == []
     down = status(folder)
     assert (down["serving"]["address"], down["serving"]["predictors"]) == ("", [])
+    assert down["run"]["status"] == "requested"  # the next start goes on with it
     code, _, errors = mainspring(folder, "predict", "--id", "d7")
     assert (code, "nothing is served" in errors) == (2, True)
-    code, out, errors = mainspring(folder, "retrain")
-    assert (code, "the next `mainspring up` takes it up" in out) == (0, True), errors
 
 
 def test_a_port_in_use_is_said_before_anything_is_trained(tmp_path):
@@ -211,3 +215,7 @@ def test_a_port_in_use_is_said_before_anything_is_trained(tmp_path):
     assert "serving.port" in errors
     assert processes(folder) == []
     assert SqliteLedger(ProjectPaths(folder).ledger).decisions() == []
+    code, out, errors = mainspring(folder, "retrain")
+    assert (code, "the next `mainspring up` takes it up" in out) == (0, True), errors
+    assert mainspring(folder, "retrain")[0] == 0
+    assert status(folder)["requests"] == [f"{getpass.getuser()} asks for a run of the pipeline"]

@@ -20,6 +20,11 @@ def world(tmp_path):
     return World(tmp_path)
 
 
+def turn(platform, ticks=3):
+    for _ in range(ticks):
+        reconcile(platform)
+
+
 def wish(what, version="", at=AT, actor="eva", reason=""):
     return PersonRequest(what, actor, at, version, reason)
 
@@ -28,8 +33,7 @@ def in_canary(world):
     """Version 2 takes over from version 1, and has its first share."""
     platform = world.served()
     world.add("2")
-    for _ in range(4):
-        reconcile(platform)
+    turn(platform, 4)
     assert (world.rollout.phase, world.rollout.candidate) == ("canary", "2")
     return platform
 
@@ -38,7 +42,7 @@ def test_a_retraining_is_a_trigger_and_a_run_in_the_persons_name(world):
     platform = world.served()
     row = ask(platform.ledger, wish("retrain", reason="new sensors"))
     assert answer(platform.ledger, row) is None
-    reconcile(platform)
+    turn(platform)
     granted = answer(platform.ledger, row)
     assert (granted.kind, granted.actor, granted.run_id) == ("trigger", "eva", "run-person-1")
     assert granted.why == "asked for by eva: new sensors"
@@ -49,7 +53,7 @@ def test_the_same_asked_twice_is_one_request_and_one_run(world):
     platform = world.served()
     first = ask(platform.ledger, wish("retrain"))
     assert ask(platform.ledger, wish("retrain", at=AT + timedelta(seconds=1), actor="max")) == first
-    reconcile(platform)
+    turn(platform)
     assert len(world.rows("trigger")) == 1
     assert len(world.rows("requested")) == 1
 
@@ -60,8 +64,7 @@ def test_while_a_run_is_under_way_another_is_refused_at_once_and_in_the_loop(wor
     # Two people at the same time: both rows are there before the loop looks.
     late = PersonRequest("retrain", "max", AT)
     platform.ledger.append(Decision(late.id, "requested", "max asks", "", "max", AT, numbers={"wish": "retrain"}))
-    reconcile(platform)
-    reconcile(platform)
+    turn(platform)
     assert [one.why for one in world.rows("request_refused")] == ["a run is under way (run-person-1)"]
     assert answer(platform.ledger, late.id).kind == "request_refused"
     with pytest.raises(ConflictError, match="a run is under way"):
@@ -73,14 +76,14 @@ def test_while_a_run_is_under_way_another_is_refused_at_once_and_in_the_loop(wor
 
 def test_a_first_model_that_failed_is_tried_again_when_a_person_asks(world):
     platform = world.platform()
-    reconcile(platform)
+    turn(platform)
     world.runs["run-first"] = replace(world.runs["run-first"], status="failed", reason="training.py: no")
-    reconcile(platform)
+    turn(platform)
     assert len(world.rows("run_failed")) == 1
     world.settle()
     assert list(world.runs) == ["run-first"]
     ask(platform.ledger, wish("retrain"))
-    reconcile(platform)
+    turn(platform)
     assert list(world.runs) == ["run-first", "run-person-1"]
 
 
@@ -123,8 +126,7 @@ def test_a_former_champion_comes_back_by_a_persons_word_and_stays(world):
     ask(platform.ledger, wish("promote"))
     platform = world.settle()
     ask(platform.ledger, wish("start", "1"))
-    for _ in range(4):
-        reconcile(platform)
+    turn(platform, 4)
     assert (world.rollout.phase, world.rollout.candidate) == ("canary", "1")
     ask(platform.ledger, wish("promote", at=AT + timedelta(days=2)))
     platform = world.settle()
@@ -175,7 +177,7 @@ def test_an_alias_that_somebody_moved_is_a_request_and_is_put_back(world):
     world.add("2")
     world.versions["2"] = replace(world.versions["2"], aliases=("champion",))
     world.versions["1"] = replace(world.versions["1"], aliases=())
-    reconcile(platform)
+    turn(platform)
     (row,) = world.rows("requested")
     assert (row.actor, row.version) == ("external", "2")
     assert "champion" in world.versions["1"].aliases
@@ -236,7 +238,7 @@ def test_killed_before_any_write_the_next_start_comes_to_the_same_end(tmp_path, 
 def test_a_run_that_ends_is_not_kept_from_its_end_by_requests(world):
     platform = world.served()
     ask(platform.ledger, wish("retrain"))
-    reconcile(platform)
+    turn(platform)
     world.runs["run-person-1"] = Run("run-person-1", "person", "failed", reason="no")
     world.settle()
     assert platform.ledger.state(RUN) == ""

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
@@ -51,3 +52,9 @@ def test_a_port_in_use_is_named(page):
     with pytest.raises(ConfigError, match=r"port \d+ is in use") as error:
         MetricsPage().serve(page._server.server_port)
     assert error.value.where == "mainspring.yaml: serving.metrics_port"
+
+
+def test_every_metric_is_documented_as_it_is_registered():
+    text = (Path(__file__).parents[2] / "docs" / "running.md").read_text()
+    rows = {line for line in text.splitlines() if line.startswith("| `mainspring_")}
+    assert rows == {f"| `{d.name}` | {d.kind} | {', '.join(d.labels)} | {d.help} |" for d in DEFINITIONS.values()}

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 By = Annotated[str, typer.Option("--by", help="Who asks, for the ledger. Default: this user.")]
 Why = Annotated[str, typer.Option("--why", help="The reason, for the ledger.")]
 
-rollout = typer.Typer(help="The rollout: status, start, abort, promote.", no_args_is_help=True)
+rollout = typer.Typer(
+    help="The rollout: status, start, abort, promote.",
+    no_args_is_help=True,
+    epilog="Example: mainspring rollout status",
+)
 app.add_typer(rollout, name="rollout")
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from mainspring.domain.decision import Alert, Decision
 from mainspring.domain.time import floor_to
 from mainspring.loop import runs
+from mainspring.loop.alerts import owed
 from mainspring.loop.outcome import MOVED, STILL, Outcome
 from mainspring.loop.platform import Platform
 from mainspring.loop.state import RUN, RunRequest, dump, read, rollout_of
@@ -50,21 +51,19 @@ def drift(platform: Platform) -> Outcome:
     numbers = {one.feature: {"psi": one.psi, "ks": one.ks, "kl": one.kl, "rows": one.current_rows} for one in drifted}
     what = f"drift alarm for version {stable}"
     decision = Decision(f"alarm:{report.id}", "alarm", what, report.reason, "loop", at, stable, "", numbers)
-    platform.ledger.append(decision, state=state)
     will = {
         "on_alarm": "retrain, when cooldown and budget allow",
         "on_regret": "ask whether a retraining would pay, as every week",
     }
-    platform.notifier.notify(
-        Alert(
-            decision.id,
-            f"{what}: {report.reason}",
-            at,
-            "warning",
-            "mainspring drift",
-            will.get(platform.settings.retrain.policy, "nothing: the policy does not act on alarms"),
-        )
+    alert = Alert(
+        decision.id,
+        f"{what}: {report.reason}",
+        at,
+        "warning",
+        "mainspring drift",
+        will.get(platform.settings.retrain.policy, "nothing: the policy does not act on alarms"),
     )
+    platform.ledger.append(decision, state=state | owed(alert))
     return MOVED
 
 

@@ -1,4 +1,8 @@
-"""`reconcile`: one tick. It looks at the world, compares, and takes at most the next step of each chore."""
+"""`reconcile`: one tick. It looks at the world, compares, and takes at most the next step.
+
+Chores are looked at in a fixed order, and the first that moves something ends the tick: what comes next depends on what
+is, never on how far the process came that was killed before.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mainspring.domain.errors import TemporaryError
-from mainspring.loop import monitoring, requests, rollouts, runs
+from mainspring.loop import alerts, monitoring, requests, rollouts, runs
 from mainspring.loop.outcome import MOVED, WAITING, Outcome
 from mainspring.loop.platform import Platform
 from mainspring.loop.setbacks import Setbacks
@@ -17,7 +21,10 @@ Chore = Callable[[Platform], Outcome]
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """What a tick did: `moved` says tick again at once, `waiting` says that a process has to get ready or end."""
+    """What a tick did: `moved` says tick again at once, `waiting` says that a process has to get ready or end.
+
+    `outcomes` has the chores that were looked at.
+    """
 
     moved: bool
     waiting: bool
@@ -31,13 +38,15 @@ def _features(platform: Platform) -> Outcome:
 
 
 CHORES: dict[str, Chore] = {
+    "alerts": alerts.send,
     "features": _features,
+    # A window is reported on for the version that served in it, before a rollout puts another one there.
+    "log": monitoring.log,
+    "drift": monitoring.drift,
     "requests": requests.turn,
     "first": runs.request_first,
     "run": runs.turn,
     "rollout": rollouts.turn,
-    "log": monitoring.log,
-    "drift": monitoring.drift,
     "retrain": monitoring.retrain,
 }
 
@@ -58,5 +67,9 @@ def reconcile(platform: Platform, setbacks: Setbacks | None = None) -> Tick:
 
     With `setbacks` an error of one chore leaves the others alone; without, only a temporary one does.
     """
-    outcomes = {name: _take(platform, name, chore, setbacks) for name, chore in CHORES.items()}
+    outcomes: dict[str, Outcome] = {}
+    for name, chore in CHORES.items():
+        outcomes[name] = _take(platform, name, chore, setbacks)
+        if outcomes[name] == MOVED:
+            break
     return Tick(MOVED in outcomes.values(), WAITING in outcomes.values(), outcomes)

@@ -9,6 +9,7 @@ from typing import Any
 from mainspring.domain.decision import Alert, Decision, DecisionKind
 from mainspring.domain.model_version import ModelVersion
 from mainspring.domain.rollout import Endpoint, Rollout, RolloutPhase
+from mainspring.loop.alerts import owed
 from mainspring.loop.outcome import MOVED, STILL, WAITING, Outcome
 from mainspring.loop.platform import Platform
 from mainspring.loop.state import POLICY, ROLLOUT, RUN, RunRequest, dump, read, rollout_of
@@ -92,6 +93,8 @@ def next_candidate(platform: Platform, rollout: Rollout) -> ModelVersion | None:
 
 
 def _deploying(platform: Platform, rollout: Rollout) -> Outcome:
+    # Callers are answered meanwhile: whatever died of what serves them is started again.
+    _keep(platform, replace(rollout, candidate="", candidate_build=""))
     candidate = _version(platform, rollout.candidate)
     if not rollout.candidate_build:
         platform.registry.set_alias("challenger", rollout.candidate)
@@ -156,20 +159,16 @@ def roll_back(
     now = platform.clock.now()
     step = replace(rollout, phase="rolling_back", weight_percent=0, phase_since=now, reason=why)
     back = f"back to version {rollout.stable}" if rollout.stable else "nothing to go back to"
-    what = f"version {rollout.candidate} rolled back: {back}"
-    outcome = _decide(platform, step, "rolled_back", what, why, numbers, more, actor=actor)
-    text = f"Version {rollout.candidate} was rolled back: {why}"
-    platform.notifier.notify(
-        Alert(
-            f"rolled_back:{rollout.id}",
-            text,
-            now,
-            "critical",
-            "mainspring ledger",
-            f"keep version {rollout.stable} in service",
-        )
+    alert = Alert(
+        f"rolled_back:{rollout.id}",
+        f"Version {rollout.candidate} was rolled back: {why}",
+        now,
+        "critical",
+        "mainspring ledger",
+        f"keep version {rollout.stable} in service",
     )
-    return outcome
+    what = f"version {rollout.candidate} rolled back: {back}"
+    return _decide(platform, step, "rolled_back", what, why, numbers, {**(more or {}), **owed(alert)}, actor=actor)
 
 
 def _promoting(platform: Platform, rollout: Rollout) -> Outcome:

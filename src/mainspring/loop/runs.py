@@ -6,6 +6,7 @@ from typing import Any
 
 from mainspring.domain.decision import Alert, Decision, DecisionKind
 from mainspring.domain.run import Run
+from mainspring.loop.alerts import owed
 from mainspring.loop.outcome import MOVED, STILL, WAITING, Outcome
 from mainspring.loop.platform import Platform
 from mainspring.loop.state import POLICY, RUN, RunRequest, dump, read, rollout_of
@@ -89,18 +90,18 @@ def _close(platform: Platform, asked: RunRequest, run: Run) -> Outcome:
         numbers |= {"metrics": version.metrics}
         why = version.reason or why
     decision = Decision(f"{kind}:{asked.id}", kind, what, why, "loop", now, run.version, asked.id, numbers)
-    platform.ledger.append(decision, state={RUN: ""})
+    state = {RUN: ""}
     if kind == "run_failed":
-        platform.notifier.notify(
-            Alert(
-                decision.id,
-                f"{what}: {why}",
-                now,
-                "critical",
-                f"mainspring run --resume {asked.id}",
-                "keep serving the champion and wait for the next trigger",
-            )
+        alert = Alert(
+            decision.id,
+            f"{what}: {why}",
+            now,
+            "critical",
+            f"mainspring run --resume {asked.id}",
+            "keep serving the champion and wait for the next trigger",
         )
+        state |= owed(alert)
+    platform.ledger.append(decision, state=state)
     return MOVED
 
 

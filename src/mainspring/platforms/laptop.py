@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from mainspring.adapters.processes.locks import locked
 from mainspring.adapters.sql.source import SqlSource
 from mainspring.domain.time import TimeWindow
 from mainspring.features.questions import first_asked, labelled, questions
@@ -36,8 +37,10 @@ class LaptopFeatures:
             return 0
         self.store.views()
         remembered = self._paths.features / "transforms.json"
-        written = run_transforms(self._session, self.store, remembered, until, start=self._start)
-        self.store.materialize(until)
+        # The loop and a run's step may do this at the same time.
+        with locked(self._paths.features / "transforms.lock"):
+            written = run_transforms(self._session, self.store, remembered, until, start=self._start)
+            self.store.materialize(until)
         self._advanced_to = until
         return sum(written.values())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mainspring.adapters.kfp.execute import REQUEST, kept_file
 from mainspring.adapters.kfp.worker import ask
+from mainspring.adapters.processes.locks import locked
 from mainspring.domain.errors import ConflictError, MainspringError
 from mainspring.domain.run import Step
 from mainspring.platforms.cache import files_digest
@@ -68,6 +68,11 @@ def modules(loaded: LoadedProject) -> dict[str, list[str]]:
     if repo is None and not (root / "features.py").is_file():
         without |= {"ingest", "engineer"}
     return {step: [*_STEPS, *([] if step in without else names)] for step, names in MODULES.items()}
+
+
+def warm_modules(loaded: LoadedProject) -> list[str]:
+    """What a warm worker of this project imports: what its steps need, and no more."""
+    return [*dict.fromkeys(one for few in modules(loaded).values() for one in few), "kfp.local", _COMPONENTS]
 
 
 def run_step(
@@ -136,9 +141,7 @@ def run_failed(project: str, run_id: str, reason: str) -> None:
 @contextlib.contextmanager
 def _alone(run: Path) -> Iterator[None]:
     """One step of a run at a time: a run that was interrupted and goes on waits for the step that outlived it."""
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / "step.lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(run / "step.lock"):
         yield
 
 

@@ -47,12 +47,16 @@ def up(loaded: LoadedProject, say: Callable[[Line], None]) -> None:
         settings = loaded.settings
         teller.say("start", f"{settings.name} ({settings.task}) in {loaded.paths.root.resolve()}")
         from mainspring.adapters.kfp.worker import warm_worker
+        from mainspring.platforms.step import warm_modules
 
-        with warm_worker(loaded.paths.state, _modules(loaded)) as warm, _metrics(loaded, teller) as (page, address):
+        with contextlib.ExitStack() as worker, _metrics(loaded, teller) as (page, address):
             running = _Running(loaded, teller, page, address)
+
+            def warm() -> Callable[[float], bool]:
+                return worker.enter_context(warm_worker(loaded.paths.state, warm_modules(loaded)))
+
             try:
-                running.wait_warm(warm, ending)
-                running.turn(ending)
+                running.turn(ending, warm)
             except KeyboardInterrupt:
                 teller.say("stop", "not waiting for the tick that is under way")
             running.close()
@@ -100,12 +104,30 @@ class _Running:
         metrics.decided([one for _, one in earlier])
         self._files = self._stamps()
 
-    def wait_warm(self, warm: Callable[[float], bool], ending: threading.Event) -> None:
-        """Where a run comes next, a worker that has imported what its steps need saves more than it costs."""
+    def turn(self, ending: threading.Event, warm: Callable[[], Callable[[float], bool]]) -> None:
+        """Tick until the end is asked for. `warm` starts the warm worker, and gives what waits for it.
+
+        Where a run comes next, it is waited for; where something serves already, it must not take the cores from that.
+        """
+        from mainspring.loop import reconcile
         from mainspring.loop.state import RUN, rollout_of
 
-        if rollout_of(self._ledger).stable and not self._ledger.state(RUN):
-            return
+        started = not rollout_of(self._ledger).stable or bool(self._ledger.state(RUN))
+        if started:
+            self._wait_warm(warm(), ending)
+        still = 0
+        while not ending.is_set():
+            began = time.monotonic()
+            tick = reconcile(self._platform, self._setbacks)
+            self._metrics.ticked(tick, time.monotonic() - began)
+            self._setbacks.take("telling", self._tell)
+            still = 0 if tick.moved or tick.waiting else still + 1
+            if still and not started:
+                started = True
+                warm()
+            ending.wait(_pause(tick, still))
+
+    def _wait_warm(self, warm: Callable[[float], bool], ending: threading.Event) -> None:
         self._teller.say("warm", "a worker imports what the pipeline's steps need; this takes up to half a minute")
         until = time.monotonic() + _WARM_SECONDS
         while not ending.is_set() and time.monotonic() < until:
@@ -114,19 +136,6 @@ class _Running:
                 return
             if time.monotonic() - began < 0.4:
                 return  # It ended: steps run in processes of their own.
-
-    def turn(self, ending: threading.Event) -> None:
-        """Tick until the end is asked for."""
-        from mainspring.loop import reconcile
-
-        still = 0
-        while not ending.is_set():
-            began = time.monotonic()
-            tick = reconcile(self._platform, self._setbacks)
-            self._metrics.ticked(tick, time.monotonic() - began)
-            self._setbacks.take("telling", self._tell)
-            still = 0 if tick.moved or tick.waiting else still + 1
-            ending.wait(_pause(tick, still))
 
     def close(self) -> None:
         """Answer callers to the end, then stop Envoy, predictors and the run; the log has every row."""
@@ -200,18 +209,6 @@ def _pause(tick: Tick, still: int) -> float:
     if tick.waiting:
         return _PAUSE_SECONDS["soon" if tick.outcomes["rollout"] == "waiting" else "run"]
     return _STILL_SECONDS[min(still, len(_STILL_SECONDS)) - 1]
-
-
-def _modules(loaded: LoadedProject) -> list[str]:
-    """What the worker imports: without what this project does not use, which is half of the time."""
-    from mainspring.platforms.step import WARM
-
-    root, spared = loaded.paths.root, []
-    if not (root / "expectations.py").exists():
-        spared.append("great_expectations")
-    if not (root / "features.py").exists() and loaded.settings.features.repo is None:
-        spared += ["feast", "mainspring.adapters.feast"]
-    return [name for name in WARM if not name.startswith(tuple(spared))]
 
 
 @contextlib.contextmanager

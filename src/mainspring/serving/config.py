@@ -55,7 +55,6 @@ class ServeConfig:
     port: int
     host: str = "127.0.0.1"
     build: str = ""
-    workers: int = 1
     online: OnlineStoreConfig | None = None
     missing: MissingPolicy = "serve_and_flag"
     replayed_clock: bool = False
@@ -73,8 +72,6 @@ class ServeConfig:
     def __post_init__(self) -> None:
         if not 0.0 <= self.error_share <= 1.0:
             raise ValueError(f"error_share is a share, 0 to 1, not {self.error_share}")
-        if self.workers < 1:
-            raise ValueError(f"at least one worker, not {self.workers}")
 
 
 def read_config(path: Path) -> ServeConfig:

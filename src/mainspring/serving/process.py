@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -110,16 +111,14 @@ def main(path: Path) -> int:
     single_threaded()
     log = Log()
     lock = os.open(path.with_name(LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _taken(lock):
         log.info("another process serves this folder", folder=str(path.parent))
         return 0
-    # Whoever started this process may have been killed before it wrote the pid down.
     os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
     try:
         config = read_config(path)
+        # Whoever started this process may have been killed before it wrote down where to find it.
+        os.pwrite(lock, f"{os.getpid()} {config.port}".encode(), 0)
         log = log.bind(model=config.name, version=config.version, build=config.build)
         _port_is_free(config)
         predictor, writer = build(config, log)
@@ -136,6 +135,18 @@ def main(path: Path) -> int:
         writer.rotate()
     log.info("ended")
     return 0
+
+
+def _taken(lock: int) -> bool:
+    """Who asks for the holder has the lock for a moment, so one refusal means nothing."""
+    for _ in range(10):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+        else:
+            return True
+    return False
 
 
 def _port_is_free(config: ServeConfig) -> None:

@@ -253,8 +253,6 @@ class ServingSettings(_Part):
     where that is taken or `port` is 0."""
     timeout: Duration = timedelta(seconds=5)
     """Longest a caller waits."""
-    workers: int = Field(default=1, ge=1)
-    """Predictor processes for each version."""
     fsync: bool = False
     """Whether each prediction is on the disk, not only with the kernel, before it is answered."""
 

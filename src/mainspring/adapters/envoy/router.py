@@ -101,7 +101,9 @@ class EnvoyRouter:
         chosen = self._folder / "port"
         if not chosen.exists():
             self._folder.mkdir(parents=True, exist_ok=True)
-            chosen.write_text(str(free_port()), encoding="ascii")
+            part = chosen.with_suffix(".part")
+            part.write_text(str(free_port()), encoding="ascii")
+            part.replace(chosen)
         return int(chosen.read_text(encoding="ascii"))
 
     def _known_clusters(self) -> list[dict[str, Any]]:

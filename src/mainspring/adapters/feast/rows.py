@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mainspring.adapters.processes.locks import locked as file_locked
+
 _FILE = "rows.parquet"
 _PLACE = "_mainspring_place"
 _DAY = "event_date="
@@ -87,11 +89,7 @@ def remove_rows(folder: Path) -> None:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the folder's lock against every other writer, in this process or another."""
-    import fcntl
-
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    with file_locked(folder / ".lock"):
         yield
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -38,7 +39,11 @@ _ARROW = {
 _REPO_FILE = """\
 project: {project}
 provider: local
-registry: {{registry_type: file, path: registry.pb, cache_ttl_seconds: 0}}
+registry:
+  registry_type: file
+  registry_store_type: mainspring.adapters.feast.registry_file.AtomicFileRegistryStore
+  path: registry.pb
+  cache_ttl_seconds: 0
 offline_store: {{type: mainspring.adapters.feast.asof_store.AsofOfflineStore}}
 online_store: {{type: sqlite, path: {online}}}
 entity_key_serialization_version: 3
@@ -225,7 +230,9 @@ class FeastFeatureStore:
         text = _REPO_FILE.format(project=self._project, online=ONLINE_FILE)
         repo_file = self._folder / "feature_store.yaml"
         if not repo_file.exists() or repo_file.read_text() != text:
-            repo_file.write_text(text)
+            part = repo_file.with_name(f".{repo_file.name}.{os.getpid()}.part")
+            part.write_text(text)
+            part.replace(repo_file)
         return FeatureStore(repo_path=str(self._folder))
 
     def _marking(self) -> Marks:

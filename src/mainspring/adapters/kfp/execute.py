@@ -2,18 +2,17 @@
 
 Reads `request.json`, runs the pipeline in a local session and writes `result.json`. While it lives it holds a lock on
 `run.lock`: who gets the lock and finds no result knows that the run was interrupted. A step keeps a record of its own in
-the run's folder; what became of steps that could not write it is written here.
+the run's folder; what became of steps that could not write it is written here. A step whose process was killed did not
+fail: the run counts as interrupted, and only when that happens again and again it has failed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib
 import json
 import os
 import sys
-import time
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -22,11 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.adapters.kfp.worker import answers, warm_worker
+from mainspring.adapters.processes.locks import sign, taken
 from mainspring.domain.run import STEPS
 
 LOCK, REQUEST, RESULT, OUTPUT = "run.lock", "request.json", "result.json", "output.log"
+STARTS = "starts.json"
 _WARM_SECONDS = 120.0
-_KILLED = "the process of step {} ended without a word: it was killed, or the machine had no memory left"
+_MOST_STARTS = 5
+_KILLED = "the process of step {} ended without a word {} times: it was killed, or the machine had no memory left"
 
 
 def start(folder: str) -> int:
@@ -37,19 +39,25 @@ def start(folder: str) -> int:
 def main(folder: Path) -> int:
     """Run the request; 0 when the pipeline succeeded. A second process on the same run ends at once."""
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    if not _lock(lock):
+    if not taken(lock):
         return 0
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, str(os.getpid()).encode(), 0)
+    sign(lock)
     if (folder / RESULT).exists():
         return 0
     request = json.loads((folder / REQUEST).read_bytes())
-    reason = ""
+    _forget_unfinished(folder)
+    starts, reason = _count_start(folder), ""
     try:
+        if starts > _MOST_STARTS:
+            raise RuntimeError(f"the run's process ended {_MOST_STARTS} times within one step")
         with _worker(folder, request):
             _run(request)
     except Exception as error:  # kfp raises a RuntimeError for every kind of failure; the step's record has the reason
-        reason = _failed(folder) or str(error) or type(error).__name__
+        reason = _failed(folder, starts)
+        if not reason and starts < _MOST_STARTS:
+            traceback.print_exc()
+            return 1
+        reason = reason or str(error) or type(error).__name__
     _record_cached(folder, request)
     if reason:
         _tell(request, reason)
@@ -78,17 +86,39 @@ def _kept(cache: Path, keys: dict[str, str], step: str) -> bool:
     return any(kept_file(cache, keys.get(task, "")).exists() for task in tasks)
 
 
-def _failed(folder: Path) -> str:
+def _failed(folder: Path, starts: int) -> str:
     """The failed step's reason. A step that says it is running, after the pipeline ended, ended without a word."""
     for name in STEPS:
-        path = folder / f"{name}.json"
-        record = json.loads(path.read_bytes()) if path.exists() else {"step": {"status": "pending"}}
-        if record["step"]["status"] == "running":
-            record["step"] |= {"status": "failed", "reason": _KILLED.format(name)}
-            _write(path, record)
+        record = _read(folder, name)
+        if record["step"]["status"] == "running" and starts >= _MOST_STARTS:
+            record["step"] |= {"status": "failed", "reason": _KILLED.format(name, starts)}
+            _write(folder / f"{name}.json", record)
         if record["step"]["status"] == "failed":
             return str(record["step"]["reason"])
     return ""
+
+
+def _forget_unfinished(folder: Path) -> None:
+    """What an attempt that was interrupted said of a step is not what this one finds."""
+    for name in STEPS:
+        if _read(folder, name)["step"]["status"] in ("running", "failed"):
+            (folder / f"{name}.json").unlink()
+
+
+def _count_start(folder: Path) -> int:
+    """Starts since the last step that was finished, this one included."""
+    path = folder / STARTS
+    known = json.loads(path.read_bytes()) if path.exists() else {"done": 0, "starts": 0}
+    done = sum(_read(folder, name)["step"]["status"] in ("succeeded", "cached") for name in STEPS)
+    starts: int = known["starts"] + 1 if done == known["done"] else 1
+    _write(path, {"done": done, "starts": starts})
+    return starts
+
+
+def _read(folder: Path, step: str) -> dict[str, Any]:
+    path = folder / f"{step}.json"
+    found: dict[str, Any] = json.loads(path.read_bytes()) if path.exists() else {"step": {"status": "pending"}}
+    return found
 
 
 def _tell(request: dict[str, Any], reason: str) -> None:
@@ -123,18 +153,6 @@ def _record_cached(folder: Path, request: dict[str, Any]) -> None:
 def kept_file(cache: Path, key: str) -> Path:
     """Where the numbers and notes of a task with that cache key are kept."""
     return cache / f"numbers-{key}.json"
-
-
-def _lock(lock: int) -> bool:
-    """Who asks whether this process lives holds the lock for a moment, so one refusal means nothing."""
-    for _ in range(20):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.02)
-        else:
-            return True
-    return False
 
 
 def _run(request: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -15,8 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mainspring.adapters.kfp.execute import LOCK, OUTPUT, REQUEST, RESULT
+from mainspring.adapters.kfp.execute import LOCK, OUTPUT, REQUEST, RESULT, STARTS
 from mainspring.adapters.kfp.worker import ask
+from mainspring.adapters.processes.locks import held
 from mainspring.domain.codec import from_json
 from mainspring.domain.errors import ConflictError, NotFound
 from mainspring.domain.run import STEPS, Run, Step
@@ -75,8 +75,9 @@ class KfpLocalRunner:
                 "started_at": datetime.now(UTC).isoformat(),
             }
             _replace(folder / REQUEST, request)
+        self._children = {name: child for name, child in self._children.items() if child.poll() is None}
         answer = ask(self._paths.state, "mainspring.adapters.kfp.execute:start", [str(folder)], output=folder / OUTPUT)
-        if answer is None:
+        if answer is None or "error" in answer:
             with (folder / OUTPUT).open("ab") as output:
                 self._children[run_id] = subprocess.Popen(
                     [sys.executable, "-m", "mainspring.adapters.kfp.execute", str(folder)],
@@ -134,9 +135,11 @@ class KfpLocalRunner:
 
     def interrupt(self, run_id: str) -> None:
         """Stop the run's processes without ending it: `start` goes on with it."""
-        holder = _holder(self._paths.runs / run_id)
+        folder = self._paths.runs / run_id
+        holder = _holder(folder)
         if holder is not None:
             os.killpg(holder, signal.SIGKILL)
+            (folder / STARTS).unlink(missing_ok=True)  # it did not end by itself
 
     def cancel(self, run_id: str) -> None:
         """Stop the run's processes; an ended run stays as it is."""
@@ -171,6 +174,7 @@ class KfpLocalRunner:
         for step in run.steps:
             if step.status != "succeeded":
                 (folder / f"{step.name}.json").unlink(missing_ok=True)
+        (folder / STARTS).unlink(missing_ok=True)
         (folder / RESULT).unlink(missing_ok=True)
         self.start(run_id, run.trigger, request["parameters"])
 
@@ -203,19 +207,10 @@ def _step(name: str, record: dict[str, Any] | None, *, ended: bool) -> Step:
 
 
 def _alive(folder: Path) -> bool:
-    path = folder / LOCK
-    if not path.exists():
-        return False
-    with path.open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+    return held(folder / LOCK) is not None
 
 
 def _holder(folder: Path) -> int | None:
     """The process that runs it: it holds the lock, and wrote its pid there."""
-    if not _alive(folder):
-        return None
-    return int((folder / LOCK).read_bytes() or 0) or None
+    signed = held(folder / LOCK)
+    return signed[0] if signed else None

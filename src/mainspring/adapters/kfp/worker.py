@@ -7,6 +7,7 @@ ends when the process that started it ends. Without one, whoever asks does the w
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -39,10 +40,11 @@ def ask(folder: Path, call: str, arguments: list[Any], *, output: Path | None = 
         except OSError:
             return None
         request = {"call": call, "arguments": arguments, "output": str(output) if output else ""}
-        connection.sendall(json.dumps(request).encode() + b"\n")
-        with connection.makefile("rb") as stream:
+        line = b""
+        with contextlib.suppress(ConnectionError), connection.makefile("rb") as stream:
+            connection.sendall(json.dumps(request).encode() + b"\n")
             line = stream.readline(_LONGEST)
-    if not line:
+    if not line.endswith(b"\n"):
         return {"error": "the worker's process ended before it answered", "kind": "RuntimeError"}
     found: dict[str, Any] = json.loads(line)
     return found
@@ -57,6 +59,7 @@ def main(folder: Path, modules: list[str]) -> int:
     """Import `modules`, then fork for every request, until the starter is gone."""
     warnings.simplefilter("ignore")
     starter = os.getppid()
+    _die_with_starter()
     for name in modules:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
@@ -79,6 +82,12 @@ def main(folder: Path, modules: list[str]) -> int:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
     return 0
+
+
+def _die_with_starter() -> None:
+    """Imports take long, and nobody looks at the starter meanwhile: the kernel does."""
+    parent_death_signal = 1
+    ctypes.CDLL(None, use_errno=True).prctl(parent_death_signal, signal.SIGKILL)
 
 
 def _work(connection: socket.socket) -> None:

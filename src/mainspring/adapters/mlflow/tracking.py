@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mainspring.adapters.processes.locks import locked
 from mainspring.domain.dataset import Dataset
 from mainspring.settings.paths import ProjectPaths
 from mainspring.settings.project import ProjectSettings
@@ -51,7 +52,7 @@ class Tracking:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # MLflow uses what SQLAlchemy has deprecated
                     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
-                Path(self.uri.removeprefix(_SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+                _ensure_database(Path(self.uri.removeprefix(_SQLITE)))
             self._client = MlflowClient(self.uri, self.uri)
         return self._client
 
@@ -181,3 +182,18 @@ def _allowed(name: str) -> str:
     'importance_petal length _cm_'
     """
     return re.sub(r"[^\w .:/-]", "_", name)[:250]
+
+
+def _ensure_database(path: Path) -> None:
+    """MLflow's tables, made under another name first: its migrations cannot go on where they were killed."""
+    if path.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with locked(path.with_name(f".{path.name}.lock")):
+        if path.exists():
+            return
+        part = path.with_name(f".{path.name}.part")
+        part.unlink(missing_ok=True)
+        SqlAlchemyStore(f"{_SQLITE}{part}", "mlruns").engine.dispose()
+        part.replace(path)

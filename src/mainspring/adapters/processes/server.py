@@ -1,12 +1,12 @@
 """`LaptopModelServer`: predictor processes on this machine, one for each version and build.
 
 A predictor is a folder with `serve.json` and `endpoint.json`; its process outlives the loop, and the next loop finds it by
-what is written there. A predictor that died is started again a few times, then its end is its reason.
+what is written there, or by the lock that the process holds and signs with its id and port. A predictor that died is
+started again a few times, then its end is its reason until some time has passed.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import socket
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.adapters.processes.alive import end, is_same, start_time
+from mainspring.adapters.processes.locks import held
 from mainspring.domain.codec import to_json
 from mainspring.domain.model_version import ModelVersion
 from mainspring.domain.rollout import Endpoint
@@ -29,6 +30,8 @@ from mainspring.settings.project import ProjectSettings
 
 CONFIG, ENDPOINT, OUTPUT = "serve.json", "endpoint.json", "output.log"
 _MOST_STARTS = 4
+_LONG_SECONDS = 60.0
+"""Who lived so long did start: its next deaths are counted anew. And who was given up gets another chance after it."""
 _PROBE_SECONDS = 1.0
 
 
@@ -61,11 +64,11 @@ class LaptopModelServer:
         if (folder / ENDPOINT).exists():
             return
         folder.mkdir(parents=True, exist_ok=True)
-        orphan = _holder(folder / LOCK)
-        if orphan is not None:
+        signed = held(folder / LOCK)
+        if signed is not None:
             # Started, but its starter was killed before it wrote that down.
-            port = json.loads((folder / CONFIG).read_bytes())["port"]
-            self._put(folder, version.version, build, port, orphan, starts=1)
+            if len(signed) == 2:
+                self._put(folder, version.version, build, signed[1], signed[0], 1)
             return
         serving = self._settings.serving
         config = ServeConfig(
@@ -75,7 +78,6 @@ class LaptopModelServer:
             str(self._paths.segments.resolve()),
             _free_port(),
             build=build,
-            workers=serving.workers,
             online=self._online(),
             missing=self._settings.features.missing,
             replayed_clock=self._replayed,
@@ -84,7 +86,7 @@ class LaptopModelServer:
             error_share=self._error_shares.get(build, 0.0),
         )
         _write(folder / CONFIG, to_json(config, indent=2))
-        self._spawn(folder, config.version, build, config.port, starts=1)
+        self._spawn(folder, config.version, build, config.port, 1)
 
     def endpoints(self) -> Sequence[Endpoint]:
         """The predictors that should run, whether they are ready, and why not."""
@@ -92,6 +94,9 @@ class LaptopModelServer:
             return []
         found = []
         for folder in sorted(self._paths.serving.iterdir()):
+            if folder.name.startswith("."):
+                self._clear(folder)
+                continue
             known = _read(folder / ENDPOINT)
             if known is not None:
                 found.append(self._endpoint(folder, known))
@@ -100,30 +105,49 @@ class LaptopModelServer:
     def stop(self, version: str, *, build: str = "") -> None:
         """Drain and stop a predictor."""
         folder = self._folder(version, build)
-        known = _read(folder / ENDPOINT)
+        gone = folder.with_name(f".{folder.name}.gone")
+        self._clear(gone)
+        if folder.exists():
+            # From here on it should not run, and is ended even when this process is killed before it is.
+            folder.rename(gone)
+            self._clear(gone)
+
+    def _clear(self, gone: Path) -> None:
+        known = _read(gone / ENDPOINT)
         if known is not None:
-            limit = self._settings.serving.timeout.total_seconds() + 2.0
-            end(known["pid"], known["started"], within_seconds=limit)
-            self._collect(known["pid"])
-        shutil.rmtree(folder, ignore_errors=True)
+            self._end(known["pid"], known["started"])
+        signed = held(gone / LOCK)
+        if signed:
+            self._end(signed[0], start_time(signed[0]))
+        shutil.rmtree(gone, ignore_errors=True)
 
     def _endpoint(self, folder: Path, known: dict[str, Any]) -> Endpoint:
         self._collect(known["pid"])
         reason = ""
         ready = False
-        if is_same(known["pid"], known["started"]):
+        alive = is_same(known["pid"], known["started"])
+        signed = None if alive else held(folder / LOCK)
+        lived = time.time() - known["at"] > _LONG_SECONDS
+        if alive:
             ready = _is_ready(known["port"])
-        elif known["starts"] < _MOST_STARTS:
-            # The port may have gone to somebody else in the meantime.
-            config = json.loads((folder / CONFIG).read_bytes())
-            config["port"] = _free_port()
-            _write(folder / CONFIG, json.dumps(config, indent=2).encode())
-            known = self._spawn(folder, known["version"], known["build"], config["port"], starts=known["starts"] + 1)
+        elif signed is not None:
+            # Two were started, because the first could not be written down in time: who holds the lock is the one.
+            if len(signed) == 2:
+                known = self._put(folder, known["version"], known["build"], signed[1], signed[0], known["starts"])
+        elif lived or known["starts"] < _MOST_STARTS:
+            known = self._again(folder, known, 1 if lived else known["starts"] + 1)
         else:
             reason = f"it ended {known['starts']} times; {_last_words(folder / OUTPUT)}"
         return Endpoint(known["version"], "127.0.0.1", known["port"], ready, known["pid"], known["build"], reason)
 
-    def _spawn(self, folder: Path, version: str, build: str, port: int, *, starts: int) -> dict[str, Any]:
+    def _again(self, folder: Path, known: dict[str, Any], starts: int) -> dict[str, Any]:
+        config = json.loads((folder / CONFIG).read_bytes())
+        # The port may have gone to somebody else in the meantime.
+        config["port"] = _free_port()
+        _write(folder / CONFIG, json.dumps(config, indent=2).encode())
+        return self._spawn(folder, known["version"], known["build"], config["port"], starts)
+
+    def _spawn(self, folder: Path, version: str, build: str, port: int, starts: int) -> dict[str, Any]:
         with (folder / OUTPUT).open("ab") as output:
             child = subprocess.Popen(
                 [sys.executable, "-m", "mainspring.serving.process", str(folder / CONFIG)],
@@ -133,9 +157,9 @@ class LaptopModelServer:
                 start_new_session=True,
             )
         self._children[child.pid] = child
-        return self._put(folder, version, build, port, child.pid, starts=starts)
+        return self._put(folder, version, build, port, child.pid, starts)
 
-    def _put(self, folder: Path, version: str, build: str, port: int, pid: int, *, starts: int) -> dict[str, Any]:
+    def _put(self, folder: Path, version: str, build: str, port: int, pid: int, starts: int) -> dict[str, Any]:
         known = {
             "version": version,
             "build": build,
@@ -143,9 +167,15 @@ class LaptopModelServer:
             "pid": pid,
             "started": start_time(pid),
             "starts": starts,
+            "at": time.time(),
         }
         _write(folder / ENDPOINT, json.dumps(known).encode())
         return known
+
+    def _end(self, pid: int, started: str) -> None:
+        limit = self._settings.serving.timeout.total_seconds() + 2.0
+        end(pid, started, within_seconds=limit)
+        self._collect(pid)
 
     def _collect(self, pid: int) -> None:
         """Take the exit status of a child of this process, so that it does not stay as a zombie."""
@@ -163,7 +193,7 @@ def look(paths: ProjectPaths) -> list[Endpoint]:
     found = []
     for folder in folders:
         known = _read(folder / ENDPOINT)
-        if known is None:
+        if known is None or folder.name.startswith("."):
             continue
         lives = is_same(known["pid"], known["started"])
         ready = lives and _is_ready(known["port"])
@@ -182,18 +212,6 @@ def wait_ready(server: LaptopModelServer, version: str, build: str = "", *, with
         if one.ready or one.reason or time.monotonic() > until:
             return one
         time.sleep(0.05)
-
-
-def _holder(path: Path) -> int | None:
-    """The process that holds the lock of a predictor's folder."""
-    if not path.exists():
-        return None
-    with path.open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return int(lock.read() or 0) or None
-    return None
 
 
 def _is_ready(port: int) -> bool:

@@ -1,0 +1,86 @@
+"""Verbs about a loop on a project where none has run yet."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from mainspring.adapters.sql.ledger import SqliteLedger
+from mainspring.domain.decision import Decision
+from mainspring.settings.paths import ProjectPaths
+from tests.cli.running import mainspring, write_project
+
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_project(tmp_path)
+
+
+def test_status_says_that_nothing_runs_and_what_to_do(folder):
+    code, out, _ = mainspring(folder, "status")
+    assert code == 0
+    assert "does not run" in out
+    assert "mainspring up" in out
+    found = json.loads(mainspring(folder, "status", "--json")[1])
+    assert (found["loop"]["running"], found["serving"]["version"], found["drift"]) == (False, "", None)
+    assert found["labels"] == {"predictions": 0, "labelled": 0, "window": "P14D"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says", "next_step"),
+    [
+        (["drift"], "no drift report yet", "mainspring drift --now"),
+        (["drift", "--now"], "nothing is served yet", "mainspring up"),
+        (["predict", "--data", "{}"], "nothing is served", "mainspring up"),
+        (["predict", "--data", "{"], "the question is no JSON", ""),
+        (["predict"], "one question is needed", ""),
+        (["predict", "--id", "d1", "--data", "{}"], "not --data, --id at once", ""),
+        (["predict", "--id", "d9999"], "no row has the id 'd9999'", ""),
+        (["predict", "--file", "nowhere.json"], "the file cannot be read", ""),
+        (["ledger", "--kind", "promotd"], "did you mean 'promoted'?", ""),
+        (["ledger", "--since", "noon"], "'noon' is not an instant", ""),
+        (["rollout", "abort"], "no rollout is under way", "mainspring status"),
+    ],
+)
+def test_an_error_says_what_and_what_next(folder, arguments, says, next_step):
+    code, _, errors = mainspring(folder, *arguments)
+    assert code == 2
+    assert says in errors
+    assert next_step in errors
+
+
+def test_no_rows_are_no_error(folder):
+    assert mainspring(folder, "logs")[:2] == (0, "no prediction is logged\n")
+    assert mainspring(folder, "logs", "--labels", "--json")[:2] == (0, "[]\n")
+    assert mainspring(folder, "ledger")[:2] == (0, "no decision yet\n")
+    assert not ProjectPaths(folder).ledger.exists()
+
+
+def test_the_ledger_is_asked_by_kind_time_and_version(folder):
+    ledger = SqliteLedger(ProjectPaths(folder).ledger)
+    for place in range(4):
+        kind = "promoted" if place % 2 else "gate_passed"
+        at = AT + timedelta(days=place)
+        ledger.append(Decision(f"d{place}", kind, f"what {place}", "why", "loop", at, version=str(place // 2)))
+
+    def ids(*arguments):
+        return [one["id"] for one in json.loads(mainspring(folder, "ledger", "--json", *arguments)[1])]
+
+    assert ids() == ["d0", "d1", "d2", "d3"]
+    assert ids("--kind", "promoted") == ["d1", "d3"]
+    assert ids("--since", "2026-03-03") == ["d2", "d3"]
+    assert ids("--version", "0") == ["d0", "d1"]
+    assert ids("--last", "1") == ["d3"]
+
+
+@pytest.mark.parametrize(
+    "verb",
+    ["up", "status", "drift", "predict", "retrain", "logs", "ledger"]
+    + [f"rollout {word}" for word in ("status", "start", "abort", "promote")],
+)
+def test_each_verb_has_an_example(folder, verb):
+    code, out, _ = mainspring(folder, *verb.split(), "--help")
+    assert code == 0
+    assert f"Example: mainspring {verb}" in out
