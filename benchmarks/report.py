@@ -13,7 +13,8 @@ from pathlib import Path
 class Row:
     """One comparison. `product` and `peer` are seconds, the median of several repetitions in this run.
 
-    `goal` is a ratio peer / product to reach, or, with `at_most`, a ratio product / peer not to exceed.
+    `goal` is a ratio peer / product to reach, or, with `at_most`, a ratio product / peer not to exceed, or, with `beyond`,
+    the seconds that the product may take beyond the peer.
     """
 
     name: str
@@ -21,15 +22,20 @@ class Row:
     peer: float
     goal: float
     at_most: bool = False
+    beyond: bool = False
 
     @property
     def ratio(self) -> float:
-        """peer / product, or product / peer with `at_most`."""
+        """peer / product, or product / peer with `at_most`, or with `beyond` the share of the allowance that was used."""
+        if self.beyond:
+            return (self.product - self.peer) / self.goal
         return self.product / self.peer if self.at_most else self.peer / self.product
 
     @property
     def met(self) -> bool:
         """Whether the goal is reached."""
+        if self.beyond:
+            return self.ratio <= 1
         return self.ratio <= self.goal if self.at_most else self.ratio >= self.goal
 
 
@@ -43,7 +49,8 @@ def report(rows: list[Row], *, as_json: bool) -> None:
         return
     print(f"{'comparison':<44}{'product':>10}{'peer':>10}{'ratio':>9}  goal")
     for row in rows:
-        goal = f"{'<=' if row.at_most else '>='} {row.goal:g} {'met' if row.met else 'MISSED'}"
+        bound = f"+{row.goal:g} s" if row.beyond else f"{'<=' if row.at_most else '>='} {row.goal:g}"
+        goal = f"{bound} {'met' if row.met else 'MISSED'}"
         print(f"{row.name:<44}{row.product:>9.3f}s{row.peer:>9.3f}s{row.ratio:>9.2f}  {goal}")
     print(f"machine: {_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}")
 

@@ -84,7 +84,7 @@ class DataValidator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ExpectationResult:
-    """One expectation on the data: what it asked, whether it held, how many rows broke it, and examples of them."""
+    """One expectation on the data: what it `asked`, whether it held, how many rows broke it, and examples of them."""
 
     expectation: str
     column: str
@@ -92,6 +92,7 @@ class ExpectationResult:
     success: bool
     unexpected_count: int
     examples: tuple[str, ...] = ()
+    asked: str = ""
 
 
 class PipelineRunner(Protocol):

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 def warm(project):
     """A worker with what this project's steps need."""
-    names = {name for few in modules(load_project(project)).values() for name in few}
-    return warm_worker(project / ".mainspring", [*sorted(names), "kfp.local"])
+    names = dict.fromkeys(name for few in modules(load_project(project)).values() for name in few)
+    return warm_worker(project / ".mainspring", [*names, "kfp.local"])
 
 
 def registry_of(project):

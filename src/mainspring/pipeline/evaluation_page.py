@@ -14,7 +14,7 @@ from mainspring.settings.project import ProjectSettings
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Evaluation of {name}</title>
 <style>body{{font:15px system-ui;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#1c2733}}
 table{{border-collapse:collapse;margin:.5rem 0 1.5rem}}td,th{{text-align:left;padding:.35rem .8rem;border-bottom:1px solid #d8dee4}}
-td.n,th.n{{text-align:right;font-variant-numeric:tabular-nums}}.refused{{color:#b42318}}.accepted{{color:#18794e}}
+td.n,th.n{{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}}.refused{{color:#b42318}}.accepted{{color:#18794e}}
 .bad{{color:#b42318;font-weight:600}}svg{{max-width:38rem;width:100%;height:auto}}.bar{{background:#3a6ea5;height:.8rem}}
 figcaption,.note{{color:#57606a}}figure{{margin:0 0 1.5rem}}</style>
 <h1>{name}: <span class="{verdict}">{verdict}</span></h1><p>{reason}.</p>
@@ -52,10 +52,10 @@ def _metrics(found: Evaluation) -> str:
         theirs = found.champion.get(name)
         cells = [_value(ours), "-" if theirs is None else _value(theirs), _number(found.base_rate.get(name))]
         decides = " (decides)" if name == found.metric else ""
-        direction = "higher is better" if metric.higher_is_better else "lower is better"
+        direction = "higher" if metric.higher_is_better else "lower"
         lines.append([f"{name}{decides}", direction, *cells, _number(seen), shrinks or "-"])
     rows = next(iter(found.candidate.values()), Estimate(0.0))
-    head = ["metric", "", "candidate", version, "base rate", "on its training rows", "lost on new rows"]
+    head = ["metric", "better is", "candidate", version, "base rate", "on its training rows", "lost on new rows"]
     about = (
         f"{rows.rows:,} held-out rows in {rows.blocks:,} blocks of time; in brackets the 90 % interval over the blocks."
     )

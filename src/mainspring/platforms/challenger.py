@@ -12,7 +12,7 @@ from mainspring.features.questions import EVENT_TIME, LABEL, labelled, request_c
 from mainspring.loop.platform import BlockScore
 from mainspring.performance.quality import by_day
 from mainspring.pipeline.signature import frame, learn_signature, truth
-from mainspring.pipeline.training import Part, answers, fit, load_recipe, training_data
+from mainspring.pipeline.training import answers, fit, load_recipe
 from mainspring.platforms.laptop import LaptopFeatures
 from mainspring.ports import ModelRegistry
 from mainspring.settings.load import LoadedProject
@@ -39,6 +39,10 @@ class LaptopChallengers:
         name = f"{utc(known_at):%Y%m%dT%H%M}"
         if name in self._fitted:
             return name
+        from mainspring.adapters.mlflow.recording import unrecorded
+        from mainspring.pipeline.device import placed
+        from mainspring.platforms.steps.fitting import data_of
+
         settings = self._loaded.settings
         rows, _ = labelled(self._features.questions(known_at), known_at)
         if rows.num_rows > MOST_ROWS:
@@ -55,12 +59,13 @@ class LaptopChallengers:
             categorical=settings.features.categorical,
             positive=settings.target.positive,
         )
-        recipe = load_recipe(self._loaded.paths.root)
-        X, y = frame(rows, signature), truth(rows.column(LABEL), signature)
-        cut = round(len(y) * (1 - settings.split.validation_share))
-        data = training_data(X, y, signature, Part(X[cut:], y[cut:]))
-        # Only the newest is asked about.
-        self._fitted = {name: (fit(recipe, data, settings.params, seed=settings.seed), signature)}
+        cut = round(rows.num_rows * (1 - settings.split.validation_share))
+        data = data_of(rows.slice(0, cut), rows.slice(cut), signature)
+        with unrecorded(self._loaded.paths.root):
+            recipe = load_recipe(self._loaded.paths.root)
+            params, _ = placed(settings.params, recipe.module)
+            model = fit(recipe, data, params, seed=settings.seed)
+        self._fitted = {name: (model, signature)}  # only the newest is asked about
         return name
 
     def trained_until(self, challenger: str) -> datetime:
@@ -97,7 +102,10 @@ class LaptopChallengers:
 def with_features(
     loaded: LoadedProject, features: LaptopFeatures, rows: pa.Table
 ) -> tuple[pa.Table, dict[str, str], list[str]]:
-    """Rows with the views' features as known at each, each input's source, and the views' entity keys."""
+    """Rows with the views' features as known at each, each input's source, and the views' entity keys.
+
+    What an on-demand view computes, a caller has to send: no predictor computes it.
+    """
     settings = loaded.settings
     present = features.sources[settings.target.source].read(known_at=datetime.max, limit=1).column_names
     sources = {name: "request" for name in request_columns(settings, present) if name in rows.column_names}
@@ -105,6 +113,7 @@ def with_features(
     if features.store is not None:
         rows = features.store.historical(rows)
         for view in features.store.views():
-            sources |= {name: view.name for name, _ in view.features if name in rows.column_names}
+            source = "request" if view.on_demand else view.name
+            sources |= {name: source for name, _ in view.features if name in rows.column_names}
             entities += [key for key in view.entities if key not in entities]
     return rows, sources, entities

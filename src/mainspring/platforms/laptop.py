@@ -48,6 +48,11 @@ class LaptopFeatures:
         """The join keys of the project's views."""
         return sorted({key for view in self.store.views() for key in view.entities}) if self.store else []
 
+    def on_demand(self) -> list[str]:
+        """Features that views compute from the request when they are asked for."""
+        views = self.store.views() if self.store is not None else []
+        return [name for view in views if view.on_demand for name, _ in view.features]
+
     def versions(self) -> dict[str, str]:
         """A digest of how each view's values come about, by name: its definition, and the transform that computes it."""
         if self.store is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from mainspring.adapters.kfp.runner import KfpLocalRunner
 from mainspring.domain.run import Run, Step
 from mainspring.platforms.cache import cache_keys, files_digest
+from mainspring.platforms.champion import champion
 from mainspring.platforms.data import instant
 from mainspring.platforms.step import ENTRY, FILES, ON_FAILURE, modules
 from mainspring.settings.load import LoadedProject, load_project
@@ -33,18 +34,13 @@ def run_pipeline(
     `tell` hears of each step when it begins and when it ends. Without the champion the gate judges by its floors alone.
     Errors: `NotFound` for a run that there is not.
     """
-    from mainspring.adapters.mlflow.registry import MlflowRegistry
-    from mainspring.adapters.mlflow.tracking import Tracking
-
     pipeline = runner(loaded)
-    name = resume or f"run-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    name = resume or _new_name(loaded)
     if resume:
         pipeline.resume(resume)
     else:
         known_at = instant(as_of) if as_of else datetime.now(UTC)
-        registry = MlflowRegistry(loaded.settings.name, Tracking(loaded.settings, loaded.paths), loaded.paths.models)
-        champion = next((one.version for one in registry.versions() if "champion" in one.aliases), "")
-        parameters = {"known_at": known_at.isoformat(), "champion": champion if with_champion else ""}
+        parameters = {"known_at": known_at.isoformat(), "champion": champion(loaded) if with_champion else ""}
         pipeline.start(name, "person", parameters)
     told: dict[str, str] = {}
     while True:
@@ -55,6 +51,16 @@ def run_pipeline(
                 tell(step)
         if run.ended or run.status == "requested":  # its process was killed: `--resume` goes on
             return run
+
+
+def _new_name(loaded: LoadedProject) -> str:
+    """After the clock; two runs within a second are told apart."""
+    name = first = f"run-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    number = 1
+    while (loaded.paths.runs / name).exists():
+        number += 1
+        name = f"{first}-{number}"
+    return name
 
 
 def compile_pipeline(out: Path) -> None:

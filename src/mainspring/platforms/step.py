@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mainspring.adapters.kfp.execute import REQUEST, kept_file
+from mainspring.adapters.kfp.execute import REQUEST, kept_file, record_cached
 from mainspring.adapters.kfp.worker import ask
 from mainspring.adapters.processes.locks import locked
 from mainspring.domain.errors import ConflictError, MainspringError
@@ -37,6 +37,7 @@ _MODELS = [
     "mlflow.store.model_registry.sqlalchemy_store",
     "mainspring.adapters.mlflow.registry",
     "onnxruntime",
+    "mainspring.platforms.step:prepare",
 ]
 _FEAST = ["mainspring.adapters.feast.store", "feast.infra.online_stores.sqlite"]
 _STEPS = ["mainspring.platforms.steps", "mainspring.platforms.laptop", "duckdb", "pandas"]
@@ -58,7 +59,7 @@ MODULES = {
 """What a step needs, and takes seconds to import."""
 
 WARM = [*dict.fromkeys([*_STEPS, *(one for few in MODULES.values() for one in few)]), "kfp.local", _COMPONENTS]
-"""What a warm worker imports before it is asked."""
+"""What a warm worker imports before it is asked, and prepares."""
 
 
 def modules(loaded: LoadedProject) -> dict[str, list[str]]:
@@ -104,7 +105,8 @@ def run_here(
     from mainspring.settings.load import load_project
 
     loaded = load_project(Path(project))
-    record = StepRecord(loaded.paths.runs / run_id, "register" if name == "refuse" else name)
+    step = "register" if name == "refuse" else name
+    record = StepRecord(loaded.paths.runs / run_id, step)
     given: dict[str, Any] = json.loads(parameters)
     call = StepCall(
         loaded,
@@ -114,7 +116,10 @@ def run_here(
         {key: Path(path) for key, path in inputs.items()},
         {key: Path(path) for key, path in outputs.items()},
     )
-    with _alone(loaded.paths.runs / run_id):
+    folder = loaded.paths.runs / run_id
+    with _alone(folder):
+        if (folder / REQUEST).exists():
+            record_cached(folder, json.loads((folder / REQUEST).read_bytes()), before=step)
         record.put("running")
         try:
             numbers = STEPS[name](call)
@@ -127,6 +132,18 @@ def run_here(
             raise
         record.put("succeeded", numbers=numbers, notes=call.notes)
     return numbers
+
+
+def prepare(folder: str) -> None:
+    """Make MLflow's tables and the experiment, which takes seconds in a new project, before a step needs them.
+
+    `folder` lies in the project.
+    """
+    from mainspring.adapters.mlflow.tracking import Tracking
+    from mainspring.settings.load import find_project, load_project
+
+    loaded = load_project(find_project(Path(folder)))
+    Tracking(loaded.settings, loaded.paths).experiment_id()
 
 
 def run_failed(project: str, run_id: str, reason: str) -> None:

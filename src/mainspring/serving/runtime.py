@@ -106,13 +106,16 @@ class _OnnxColumns:
 
     def predict(self, rows: Sequence[Row]) -> list[Output]:
         """One run for all rows."""
+        if not rows:
+            return []
         feed = {}
+        columns = list(zip(*rows, strict=True))
         for position, name, kind in self._inputs:
             if kind is None:
-                column = [["" if row[position] is None else row[position]] for row in rows]
-                feed[name] = self._array(column, object)
+                column = ["" if value is None else value for value in columns[position]]
+                feed[name] = self._array(column, object)[:, None]
             else:
-                feed[name] = self._array([[row[position]] for row in rows], kind)
+                feed[name] = self._array(columns[position], kind)[:, None]
         return outputs(self._run(self._outputs, feed)[0], self._card)
 
 

@@ -28,12 +28,42 @@ def test_results_name_expectation_column_severity_count_and_examples(tmp_path):
     assert (hour.expectation, hour.column, hour.severity) == ("expect_column_values_to_be_between", "hour", "critical")
     assert (hour.success, hour.unexpected_count) == (False, 1)
     assert hour.examples == ("row 2: 31.0",)
+    assert hour.asked == "min_value 0, max_value 23"
     mean = next(one for one in results if one.column == "late")
-    assert mean.examples[0] == "observed 0.75"
+    assert (mean.examples, mean.asked) == (("observed 0.75",), "min_value 0, max_value 0.5")
     assert name.success
     page = (tmp_path / "out" / "page.html").read_text()
     assert "4 expectations over 4 rows: 3 did not hold." in page
     assert "&lt;b&gt;" in page
+
+
+@pytest.mark.parametrize(
+    ("expectation", "column", "count", "example"),
+    [
+        ("ExpectColumnValuesToNotBeNull(column='hour')", "hour", 1, "row 3, name d: nan"),
+        (
+            "ExpectCompoundColumnsToBeUnique(column_list=['late', 'late'])",
+            "late, late",
+            3,
+            "row 1, name b: {'late': 1}",
+        ),
+        (
+            "ExpectColumnPairValuesAToBeGreaterThanB(column_A='late', column_B='hour')",
+            "late, hour",
+            4,
+            "row 0, name <b>: (0, 5.0)",
+        ),
+        ("ExpectTableRowCountToBeBetween(min_value=10)", "", 0, "observed 4"),
+        ("ExpectColumnDistinctValuesToBeInSet(column='name', value_set=['b', 'c', 'd'])", "name", 1, "'<b>'"),
+    ],
+)
+def test_every_kind_of_expectation_says_where_it_broke(tmp_path, expectation, column, count, example):
+    (tmp_path / "expectations.py").write_text(
+        f"import great_expectations.expectations as gxe\nexpectations = [gxe.{expectation}]\n"
+    )
+    (one,) = GreatExpectationsValidator(tmp_path / "expectations.py", identity="name").validate(TABLE, tmp_path / "p")
+    assert (one.column, one.unexpected_count, one.examples[0]) == (column, count, example)
+    assert (one.success, one.severity) == (False, "critical")
 
 
 def test_a_column_that_is_not_there_and_a_broken_file_are_the_projects_faults(tmp_path):

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 EXPECTATIONS_FILE = "expectations.py"
 _EXAMPLES = 5
+_LONGEST = 200
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Data validation</title>
-<style>body{{font:15px system-ui;margin:2rem auto;max-width:70rem;color:#1c2733}}table{{border-collapse:collapse;width:100%}}
+<style>body{{font:15px system-ui;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#1c2733}}table{{border-collapse:collapse;width:100%}}
 td,th{{text-align:left;padding:.4rem .6rem;border-bottom:1px solid #d8dee4;vertical-align:top}}
 .critical{{color:#b42318;font-weight:600}}.warning{{color:#a15c07;font-weight:600}}.held{{color:#18794e}}</style>
 <h1>Data validation</h1><p>{summary}</p>
-<table><tr><th>held</th><th>expectation</th><th>column</th><th>severity</th><th>rows that broke it</th><th>examples</th></tr>
+<table><tr><th>held</th><th>expectation</th><th>column</th><th>severity</th><th>rows</th><th>found</th></tr>
 {rows}</table></html>
 """
 
@@ -105,7 +106,8 @@ class GreatExpectationsValidator:
             severity=str(getattr(config.severity, "value", config.severity) or "critical"),
             success=bool(one.success),
             unexpected_count=int(result.get("unexpected_count") or 0),
-            examples=() if one.success else tuple(_examples(result, config, self._place(table))),
+            examples=() if one.success else tuple(_examples(result, self._place(table))),
+            asked=_asked(config.kwargs),
         )
 
     def _place(self, table: pa.Table) -> Callable[[int], str]:
@@ -124,34 +126,31 @@ def _exceptions(info: Any) -> list[str]:
     return [str(one.get("exception_message") or "") for one in found if one.get("raised_exception")]
 
 
-def _examples(result: dict[str, Any], config: Any, place: Callable[[int], str]) -> list[str]:
+def _examples(result: dict[str, Any], place: Callable[[int], str]) -> list[str]:
     places = result.get("partial_unexpected_index_list") or []
     values = [_plain(value) for value in result.get("partial_unexpected_list") or []]
     if values and len(places) == len(values):
         return [f"{place(row)}: {value!r}" for row, value in zip(places, values, strict=True)][:_EXAMPLES]
     if values or places:
         return [repr(value) for value in values][:_EXAMPLES] or [place(row) for row in places][:_EXAMPLES]
-    if "observed_value" in result:
-        bounds = {name: value for name, value in config.kwargs.items() if name.startswith(("min_", "max_"))}
-        return [
-            f"observed {float(result['observed_value']):g}"
-            if _number(result)
-            else f"observed {result['observed_value']}"
-        ] + [f"{name} {value:g}" for name, value in bounds.items() if isinstance(value, int | float)]
-    return []
+    return [f"observed {_short(result['observed_value'])}"] if "observed_value" in result else []
+
+
+def _asked(given: dict[str, Any]) -> str:
+    """An expectation's own settings in one line."""
+    silent = {"batch_id", "column", "column_A", "column_B", "column_list"}
+    found = {name: value for name, value in given.items() if name not in silent and value is not None}
+    return ", ".join(f"{name} {_short(value)}" for name, value in found.items() if value is not False)
+
+
+def _short(value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _plain(value: Any) -> Any:
     """Pairs of columns come as NumPy's own numbers, whose names mean nothing to a reader."""
     return tuple(getattr(one, "tolist", lambda one=one: one)() for one in value) if isinstance(value, tuple) else value
-
-
-def _number(result: dict[str, Any]) -> bool:
-    try:
-        float(result["observed_value"])
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _page(results: Sequence[ExpectationResult], rows: int) -> str:
@@ -160,6 +159,14 @@ def _page(results: Sequence[ExpectationResult], rows: int) -> str:
     lines = []
     for one in results:
         held = '<td class="held">yes</td>' if one.success else f'<td class="{html.escape(one.severity)}">no</td>'
-        cells = (one.expectation, one.column, one.severity, f"{one.unexpected_count:,}", "; ".join(one.examples))
-        lines.append(f"<tr>{held}" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
+        name = html.escape(one.expectation) + (f"<br><small>{html.escape(one.asked)}</small>" if one.asked else "")
+        count = f"{one.unexpected_count:,}" if one.unexpected_count else "-"
+        cells = [
+            name,
+            html.escape(one.column),
+            html.escape(one.severity),
+            count,
+            "<br>".join(map(html.escape, one.examples)),
+        ]
+        lines.append(f"<tr>{held}" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     return _PAGE.format(summary=summary, rows="\n".join(lines))

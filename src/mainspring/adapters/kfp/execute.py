@@ -58,7 +58,7 @@ def main(folder: Path) -> int:
             traceback.print_exc()
             return 1
         reason = reason or str(error) or type(error).__name__
-    _record_cached(folder, request)
+    record_cached(folder, request)
     if reason:
         _tell(request, reason)
     _write(folder / RESULT, {"succeeded": not reason, "reason": reason, "ended_at": datetime.now(UTC).isoformat()})
@@ -72,11 +72,12 @@ def _worker(folder: Path, request: dict[str, Any]) -> Iterator[None]:
     Steps that the cache will answer need nothing. A step that finds no worker works in its own process.
     """
     keys, cache = request["cache_keys"], Path(request["cache"])
-    names = {name for step, few in request["modules"].items() if not _kept(cache, keys, step) for name in few}
+    few = [names for step, names in request["modules"].items() if not _kept(cache, keys, step)]
+    names = list(dict.fromkeys(name for one in few for name in one))
     if not names or answers(Path(request["state"])):
         yield
         return
-    with warm_worker(folder, sorted(names)) as warm:
+    with warm_worker(folder, names) as warm:
         warm(_WARM_SECONDS)
         yield
 
@@ -130,10 +131,15 @@ def _tell(request: dict[str, Any], reason: str) -> None:
         traceback.print_exc()
 
 
-def _record_cached(folder: Path, request: dict[str, Any]) -> None:
-    """Steps that Kubeflow took from its cache did not run: what they found then is written down for this run, too."""
+def record_cached(folder: Path, request: dict[str, Any], *, before: str = "") -> None:
+    """Steps that Kubeflow took from its cache did not run: what they found then is written down for this run, too.
+
+    `before` names the step that is about to run: those ahead of it are done, whoever did them.
+    """
     passed = False
     for name in STEPS:
+        if name == before:
+            return
         path = folder / f"{name}.json"
         if not path.exists():
             task = "refuse" if name == "register" and not passed else name

@@ -21,7 +21,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 SOCKET, OUTPUT = "worker.sock", "worker.log"
 _LONGEST = 1 << 20
@@ -56,14 +56,20 @@ def answers(folder: Path) -> bool:
 
 
 def main(folder: Path, modules: list[str]) -> int:
-    """Import `modules`, then fork for every request, until the starter is gone."""
+    """Import `modules`, then fork for every request, until the starter is gone.
+
+    A name with a function (`module:function`) is called with the folder, in a process of its own.
+    """
     warnings.simplefilter("ignore")
     starter = os.getppid()
     _die_with_starter()
     for name in modules:
         with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+            importlib.import_module(name.partition(":")[0])
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for module, _, function in (name.partition(":") for name in modules if ":" in name):
+        if module in sys.modules and os.fork() == 0:
+            _prepare(getattr(sys.modules[module], function), folder)
     with _place(folder) as path, socket.socket(socket.AF_UNIX) as listener:
         new = f"{path}.{os.getpid()}"
         listener.bind(new)
@@ -82,6 +88,15 @@ def main(folder: Path, modules: list[str]) -> int:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
     return 0
+
+
+def _prepare(call: Callable[[str], Any], folder: Path) -> NoReturn:
+    try:
+        call(str(folder))
+    except BaseException:
+        traceback.print_exc()  # whoever needs it will say what is wrong
+    finally:
+        os._exit(0)
 
 
 def _die_with_starter() -> None:

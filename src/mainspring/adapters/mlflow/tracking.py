@@ -102,7 +102,7 @@ class Tracking:
                 if not math.isnan(value) and known.metrics.get(key) != value
             ],
             params=[Param(key, str(value)[:6000]) for key, value in (params or {}).items() if key not in known.params],
-            tags=[RunTag(key, str(value)[:_LONGEST]) for key, value in (tags or {}).items()],
+            tags=[RunTag(key, str(value)[:_LONGEST]) for key, value in (tags or {}).items() if value],
         )
 
     def log_curve(self, run: str, name: str, points: Iterable[tuple[int, float]]) -> None:
@@ -172,6 +172,7 @@ class Tracking:
         return found[0] if found else None
 
     def _made(self, name: str, tags: dict[str, str]) -> str:
+        tags = {**tags, "mlflow.source.name": "mainspring", "mlflow.source.type": "JOB"}
         return str(self.client().create_run(self.experiment_id(), tags=tags, run_name=name).info.run_id)
 
 

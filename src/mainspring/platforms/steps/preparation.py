@@ -79,6 +79,8 @@ def engineer(call: StepCall) -> dict[str, float]:
     for name in carried.column_names:
         if name not in rows.column_names:
             rows = rows.append_column(name, carried.column(name))
+    if asked := features.on_demand():
+        call.notes.append(f"callers have to send {', '.join(asked)}: no predictor computes an on-demand view")
     strange = [name for name in settings.gate.slices if name not in rows.column_names]
     if strange:
         raise ConfigError(
@@ -130,13 +132,14 @@ def in_the_projects_names(call: StepCall, rows: pa.Table) -> pa.Table:
 def in_words(one: ExpectationResult) -> str:
     """A result in one line: expectation, column, count, and examples.
 
-    >>> in_words(ExpectationResult("expect_mean", "late", "warning", False, 0, ("observed 0.7", "max_value 0.6")))
-    'expect_mean on late: observed 0.7; max_value 0.6'
+    >>> in_words(ExpectationResult("expect_mean", "late", "warning", False, 0, ("observed 0.7",), "max_value 0.6"))
+    'expect_mean on late (max_value 0.6): observed 0.7'
     """
+    asked = f" ({one.asked})" if one.asked else ""
     rows = f"{one.unexpected_count:,} row{'s' if one.unexpected_count != 1 else ''}" if one.unexpected_count else ""
     examples = "; ".join(one.examples)
     found = f"{rows} ({examples})" if rows and examples else rows or examples or "not met"
-    return f"{one.expectation} on {one.column or 'the table'}: {found}"
+    return f"{one.expectation} on {one.column or 'the table'}{asked}: {found}"
 
 
 def _warnings(results: Sequence[ExpectationResult]) -> list[str]:

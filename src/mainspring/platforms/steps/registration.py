@@ -13,6 +13,7 @@ from mainspring.features.questions import EVENT_TIME
 from mainspring.pipeline.device import placed
 from mainspring.pipeline.split import PART, TRAIN, VALIDATION
 from mainspring.pipeline.training import answers, fit, load_recipe
+from mainspring.platforms.champion import champion
 from mainspring.platforms.git import head
 from mainspring.platforms.steps import record
 from mainspring.platforms.steps.call import DATASET, PROFILE, StepCall, part_of, training_set
@@ -90,6 +91,7 @@ def _register(call: StepCall, model: Path, rows: pa.Table, verdict: Verdict, shi
         registry.keep(draft, call.inputs["model"], run)
     version = registry.register(draft, model)
     tracking.end(call.run_id)
+    champion(call.loaded)  # the database changed, the champion did not: the next run need not look
     folder = call.outputs["version"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / VERSION).write_bytes(to_json(version, indent=2))
