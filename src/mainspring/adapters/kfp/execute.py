@@ -39,9 +39,16 @@ def start(folder: str) -> int:
 def main(folder: Path) -> int:
     """Run the request; 0 when the pipeline succeeded. A second process on the same run ends at once."""
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    if not taken(lock):
-        return 0
-    sign(lock)
+    try:
+        if not taken(lock):
+            return 0
+        sign(lock)
+        return _attempt(folder)
+    finally:
+        os.close(lock)
+
+
+def _attempt(folder: Path) -> int:
     if (folder / RESULT).exists():
         return 0
     request = json.loads((folder / REQUEST).read_bytes())
