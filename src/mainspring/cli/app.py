@@ -15,24 +15,10 @@ from mainspring.domain.errors import MainspringError
 if TYPE_CHECKING:
     from mainspring.settings.load import LoadedProject
 
-_ORDER = [
-    "init",
-    "check",
-    "train",
-    "run",
-    "up",
-    "status",
-    "predict",
-    "logs",
-    "drift",
-    "retrain",
-    "rollout",
-    "ledger",
-    "data",
-    "config",
-    "schema",
-    "doctor",
-]
+_ORDER = (
+    "init", "check", "train", "run", "up", "status", "predict", "logs", "drift",
+    "retrain", "rollout", "ledger", "data", "config", "schema", "doctor",
+)  # fmt: skip
 
 
 class _InOrder(TyperGroup):
