@@ -192,7 +192,7 @@ def main():
     from mainspring.adapters.processes import server
     from mainspring.platforms.step import WARM
 
-    for name in [*WARM, "mainspring.platforms.parts", "mainspring.loop"]:
+    for name in [*WARM, "mainspring.platforms.parts", "mainspring.platforms.lease", "mainspring.loop.requests"]:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     gaps = Gaps()

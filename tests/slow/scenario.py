@@ -57,8 +57,9 @@ class Driver:
     def close(self):
         """End everything."""
         self.clear()
+        self._process.kill()
+        self._process.wait()
         self._process.stdin.close()
-        self._process.wait(10)
         self._process.stdout.close()
 
 

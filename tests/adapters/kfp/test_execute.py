@@ -106,6 +106,6 @@ def test_a_finished_step_begins_the_count_anew(folder, monkeypatch):
 
 def test_what_an_interrupted_attempt_said_of_a_step_is_forgotten(folder, monkeypatch):
     put(folder, "ingest", "succeeded")
-    put(folder, "validate", "failed", "an attempt that was killed before it could end the run")
+    put(folder, "train", "failed", "an attempt that was killed before it could end the run")
     assert run(folder, monkeypatch, validate="running") == 1
     assert status(folder).status == "requested"

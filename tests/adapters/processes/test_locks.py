@@ -9,12 +9,15 @@ import threading
 from mainspring.adapters.processes.locks import held, locked, taken
 
 HOLD = """
-import subprocess, sys
+import os, subprocess, sys, time
 from pathlib import Path
 from mainspring.adapters.processes.locks import locked
 with locked(Path(sys.argv[1])):
-    child = subprocess.Popen(["sleep", "60"])
-    print(child.pid, flush=True)
+    started = subprocess.Popen(["sleep", "60"]).pid
+    forked = os.fork()
+    if not forked:
+        time.sleep(60)
+    print(started, forked, flush=True)
     sys.stdin.read()
 """
 
@@ -42,18 +45,19 @@ def test_a_lock_is_waited_for_and_tells_its_holder(tmp_path):
     os.close(file)
 
 
-def test_a_killed_holders_lock_is_free_although_a_child_of_his_lives(tmp_path):
+def test_a_killed_holders_lock_is_free_although_children_of_his_live(tmp_path):
     path = tmp_path / "lock"
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    child = int(holder.stdout.readline())
+    children = [int(one) for one in holder.stdout.readline().split()]
     assert held(path) == [holder.pid]
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     try:
         assert held(path) is None
     finally:
-        os.kill(child, signal.SIGKILL)
+        for child in children:
+            os.kill(child, signal.SIGKILL)
         holder.stdin.close()
         holder.stdout.close()
