@@ -4,7 +4,9 @@ import shutil
 
 import pytest
 
+from mainspring.adapters.kfp.worker import warm_worker
 from mainspring.adapters.mlflow.tracking import Tracking
+from mainspring.platforms.step import WARM
 from mainspring.settings.load import load_project
 from tests.platforms.towns import write_project
 
@@ -16,6 +18,21 @@ def empty_store(tmp_path_factory):
     loaded = load_project(write_project(folder))
     Tracking(loaded.settings, loaded.paths).client().search_experiments()
     return loaded.paths.tracking_db
+
+
+@pytest.fixture(scope="session")
+def worker(tmp_path_factory):
+    """A warm worker for every project that is linked to its folder: importing everything once is enough."""
+    folder = tmp_path_factory.mktemp("worker")
+    with warm_worker(folder, [name for name in WARM if ":" not in name]) as wait:
+        assert wait(120)
+        yield folder
+
+
+@pytest.fixture
+def warm(project, worker):
+    """The project has a warm worker."""
+    (project / ".mainspring" / "worker.sock").symlink_to(worker / "worker.sock")
 
 
 @pytest.fixture

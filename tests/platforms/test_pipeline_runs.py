@@ -1,51 +1,37 @@
 """Real runs of the six steps by `kfp.local`: from sources to a version, from the cache, and the warm worker."""
 
+import json
+import socket
+import time
+
 import pytest
 
 from mainspring.adapters.kfp.worker import ask, warm_worker
-from mainspring.adapters.mlflow.registry import MlflowRegistry
-from mainspring.adapters.mlflow.tracking import Tracking
-from mainspring.platforms.step import modules
 from mainspring.settings.load import load_project
-from tests.platforms.towns import edit, pipeline_run
+from tests.platforms.towns import edit, pipeline_run, registry_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def warm(project):
-    """A worker with what this project's steps need."""
-    names = dict.fromkeys(name for few in modules(load_project(project)).values() for name in few)
-    return warm_worker(project / ".mainspring", [*names, "kfp.local"])
-
-
-def registry_of(project):
-    loaded = load_project(project)
-    return MlflowRegistry("towns", Tracking(loaded.settings, loaded.paths), loaded.paths.models)
-
-
+@pytest.mark.usefixtures("warm")
 def test_six_steps_make_a_version_and_a_second_like_it_is_refused(project):
     edit(project, "mainspring.yaml", "", "gate: {min_gain: 0.1}\n")
-    with warm(project) as wait:
-        assert wait(60)
-        first = pipeline_run(project, "run-1", known_at="2026-03-01")
-        assert (first.status, first.passed, first.version) == ("succeeded", True, "1"), first.reason
-        assert [step.status for step in first.steps] == ["succeeded"] * 6
-        registry = registry_of(project)
-        registry.set_alias("champion", "1")
-        second = pipeline_run(project, "run-2", champion="1")
-        assert (second.status, second.passed, second.version) == ("succeeded", False, "2"), second.reason
-        accepted, refused = registry.versions()
-        assert (accepted.verdict, refused.verdict) == ("accepted", "refused")
-        assert "of version 1" in refused.reason
-        assert accepted.metrics["auc"] > 0.7
-        assert accepted.trained_until.strftime("%m-%d %H") == "03-01 00"  # the winner was refitted on everything
-        output = (load_project(project).paths.runs / "run-1" / "output.log").read_text()
-        assert "evaluate" in output
-        answer = ask(
-            project / ".mainspring", "mainspring.platforms.step:run_here", ["train", "nowhere", "r", "{}", {}, {}]
-        )
-        assert answer["kind"] == "ConfigError"
-    assert ask(project / ".mainspring", "builtins:len", ["four"]) is None
+    first = pipeline_run(project, "run-1", known_at="2026-03-01")
+    assert (first.status, first.passed, first.version) == ("succeeded", True, "1"), first.reason
+    assert [step.status for step in first.steps] == ["succeeded"] * 6
+    registry = registry_of(project)
+    registry.set_alias("champion", "1")
+    second = pipeline_run(project, "run-2", champion="1")
+    assert (second.status, second.passed, second.version) == ("succeeded", False, "2"), second.reason
+    accepted, refused = registry.versions()
+    assert (accepted.verdict, refused.verdict) == ("accepted", "refused")
+    assert "of version 1" in refused.reason
+    assert accepted.metrics["auc"] > 0.7
+    assert accepted.trained_until.strftime("%m-%d %H") == "03-01 00"  # the winner was refitted on everything
+    output = (load_project(project).paths.runs / "run-1" / "output.log").read_text()
+    assert "evaluate" in output
+    answer = ask(project / ".mainspring", "mainspring.platforms.step:run_here", ["train", "nowhere", "r", "{}", {}, {}])
+    assert answer["kind"] == "ConfigError"
 
 
 def test_without_a_worker_a_run_keeps_one_for_itself_and_leaves_none(project):
@@ -59,10 +45,6 @@ def test_without_a_worker_a_run_keeps_one_for_itself_and_leaves_none(project):
 def test_a_step_whose_asker_is_gone_ends(project):
     with warm_worker(project / ".mainspring", []) as wait:
         assert wait(60)
-        import json
-        import socket
-        import time
-
         mark = project / "mark"
         code = f"import time; time.sleep(3); open({str(mark)!r}, 'w')"
         with socket.socket(socket.AF_UNIX) as asker:

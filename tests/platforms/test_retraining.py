@@ -6,15 +6,14 @@ import time
 
 import pytest
 
-from tests.platforms.test_pipeline_runs import registry_of, warm
-from tests.platforms.towns import edit, pipeline_run, ran, write_project
+from tests.platforms.towns import edit, pipeline_run, ran, registry_of, write_project
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(400)]
 ALL = ["ingest", "validate", "engineer", "train", "evaluate", "register"]
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory, empty_store):
+def served(tmp_path_factory, empty_store, worker):
     """A project with views that was run once, and a warm worker."""
     project = write_project(tmp_path_factory.mktemp("served"), views=True)
     edit(project, "mainspring.yaml", "", "params: {C: 1.0}\n")
@@ -22,11 +21,10 @@ def served(tmp_path_factory, empty_store):
     (project / "requirements.txt").write_text("scikit-learn==1.8.0\n")
     (project / ".mainspring").mkdir()
     shutil.copy(empty_store, project / ".mainspring" / "mlflow.db")
-    with warm(project) as wait:
-        assert wait(90)
-        run = pipeline_run(project, "run-0")
-        assert (run.status, ran(run)) == ("succeeded", ALL), run.reason
-        yield project
+    (project / ".mainspring" / "worker.sock").symlink_to(worker / "worker.sock")
+    run = pipeline_run(project, "run-0")
+    assert (run.status, ran(run)) == ("succeeded", ALL), run.reason
+    return project
 
 
 def again(project):

@@ -167,3 +167,9 @@ def pipeline_run(project, name, champion="", known_at=KNOWN_AT, seconds=150):
 def ran(run):
     """The steps that really ran, and were not taken from the cache."""
     return [step.name for step in run.steps if step.status == "succeeded"]
+
+
+def registry_of(project):
+    """The project's registry, as it is read anew."""
+    loaded = load_project(project)
+    return MlflowRegistry("towns", Tracking(loaded.settings, loaded.paths), loaded.paths.models)
