@@ -1,7 +1,9 @@
 """What a new user types first, as processes: output, errors, exit status."""
 
+import importlib
 import json
 import socket
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,10 +15,12 @@ from mainspring.cli import app as cli
 def test_every_command_has_an_example():
     import typer
 
-    from mainspring.cli import loop_commands, model_commands, project_commands
-
-    assert all((loop_commands, model_commands, project_commands))
-    commands = typer.main.get_command(cli.app).commands
+    for module in Path(cli.__file__).parent.glob("*_commands.py"):
+        importlib.import_module(f"mainspring.cli.{module.stem}")
+    group = typer.main.get_command(cli.app)
+    names = group.list_commands(None)
+    assert names[:5] == ["init", "check", "train", "run", "up"]
+    commands = {name: one for name, one in group.commands.items() if not hasattr(one, "commands")}
     assert {"init", "check", "train", "run", "doctor", "schema", "config"} <= set(commands)
     assert [name for name, one in commands.items() if not (one.epilog or "").startswith("Example: mainspring ")] == []
 
@@ -75,12 +79,22 @@ def test_a_failed_check_ends_with_one_and_says_what_next(mainspring, blank):
     assert broken["checks"][4]["where"].endswith("training.py:2")
 
 
-def test_a_breakpoint_in_training_stops_and_quitting_it_is_no_error(mainspring, blank):
+def test_a_breakpoint_in_training_stops_then_scores_are_a_table_and_nothing_is_registered(mainspring, blank):
     text = (blank / "training.py").read_text()
     (blank / "training.py").write_text(text.replace("    return make", "    breakpoint()\n    return make"))
-    done = mainspring("train", folder=blank, given="p len(data.y), data.categoricals\nc\n")
-    assert "(Pdb) (288, ['vehicle'])" in done.stdout
-    assert "nothing was registered" in done.stdout
+    out = mainspring("train", folder=blank, given="p len(data.y), data.categoricals\nc\n").stdout
+    assert "(Pdb) (288, ['vehicle'])" in out
+    assert "LogisticRegression on 288 rows x 3 inputs" in out
+    assert "scored on 112 held-out rows from 2026-02-10 to 2026-02-24" in out
+    assert "metric             better  held out  90 % interval" in out
+    assert "\nauc * " in out
+    assert "* the gate: auc" in out
+    assert "nothing was registered; next: mainspring run" in out
+
+
+def test_quitting_the_debugger_is_no_error_of_training(mainspring, blank):
+    text = (blank / "training.py").read_text()
+    (blank / "training.py").write_text(text.replace("    return make", "    breakpoint()\n    return make"))
     left = mainspring("train", folder=blank, given="q\n", status=130)
     assert "left the debugger" in left.stderr
 
@@ -90,16 +104,6 @@ def test_a_fault_in_training_can_be_looked_at_where_it_is(mainspring, blank):
     done = mainspring("train", "--pdb", folder=blank, given="p rows\nq\n", status=2)
     assert "train failed: ZeroDivisionError" in done.stderr
     assert "(Pdb) 288" in done.stdout
-
-
-def test_scores_are_a_table_that_says_which_decides_and_that_nothing_was_registered(mainspring, blank):
-    out = mainspring("train", folder=blank).stdout
-    assert out.startswith("LogisticRegression on 288 rows x 3 inputs")
-    assert "scored on 112 held-out rows from 2026-02-10 to 2026-02-24" in out
-    assert "metric             better  held out  90 % interval" in out
-    assert "auc *" in out
-    assert "* the gate: auc" in out
-    assert "nothing was registered; next: mainspring run" in out
 
 
 def test_the_doctor_looks_at_the_projects_own_port(mainspring, blank):

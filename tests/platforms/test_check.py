@@ -94,7 +94,7 @@ def test_a_sound_project_passes_and_nothing_is_left_behind(project):
         (replaced("mainspring.yaml", "column: rain", "column: town"), "questions", "3 different labels", "multiclass"),
         (replaced("mainspring.yaml", "time: at, id", "delay: 9999d, time: at, id"), "questions", "2,000 wait", ""),
         (replaced("training.py", "def train", "def trian"), "training", "no function `train`", "training.py"),
-        (replaced("training.py", "data.y)", "data.z)"), "training", "AttributeError", "training.py:9"),
+        (replaced("training.py", "data.y)", "data.z)"), "training", "AttributeError", "training.py:10"),
     ],
     ids=["yaml", "file", "type", "time", "target", "id", "task", "no label yet", "no train", "train fails"],
 )
@@ -135,7 +135,7 @@ def test_views_are_computed_for_a_few_questions_and_looked_at_for_look_ahead(pro
     with_views(project)
     done = {one.name: one for one in check(project)}
     assert done["features"].found == "2 inputs of the request, 1 of 1 view; 1 transform without look-ahead"
-    assert not (project / ".mainspring").exists()
+    assert not (project / ".mainspring" / "features").exists()
     replaced("transforms.py", "d._available_at <= t.tick AND", "")(project)
     failed = first_failure(project)
     assert failed.name == "features"

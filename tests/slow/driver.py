@@ -17,11 +17,11 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from tests.slow.gaps import Gaps
-from tests.slow.project import BROKEN, BROKEN_FROM, END, START, STEP, questions
+from tests.slow.project import BROKEN, BROKEN_FROM, END, START, STEP, WISHES, questions
 
 CLOCK, ASKING, ACKNOWLEDGED = "clock", "asking", "acknowledged"
 _WAIT_SECONDS = 0.02
-_STUCK_SECONDS = 60
+_STUCK_SECONDS = 400
 
 
 class Life:
@@ -48,7 +48,7 @@ class Life:
             if _read(self._diary / ASKING) != now.isoformat():
                 # Between two batches, so that what is decided does not depend on how many a killed life had asked.
                 self._settle()
-                self._break_a_build()
+                self._people()
                 if now >= END:
                     return
                 _put(self._diary / ASKING, now.isoformat())
@@ -68,15 +68,22 @@ class Life:
             if not tick.moved:
                 time.sleep(_WAIT_SECONDS)
 
-    def _break_a_build(self):
-        """A build that fails every request is rolled out, once."""
+    def _people(self):
+        """What people do on the way, each once: they end a rollout, begin it anew, and roll a broken build out."""
+        from mainspring.loop.requests import PersonRequest, ask
         from mainspring.loop.rollouts import start_build
         from mainspring.loop.state import rollout_of
 
-        began = self._platform.ledger.decisions(kind="rollout_started")
-        if self._clock.now() < BROKEN_FROM or any(BROKEN in one.id for one in began):
-            return
-        if start_build(self._platform, rollout_of(self._platform.ledger).stable, BROKEN, "rehearsal") == "moved":
+        ledger, now = self._platform.ledger, self._clock.now()
+        asked = {one.id for one in ledger.decisions(kind="requested")}
+        for at, wish, version in WISHES:
+            request = PersonRequest(wish, "eva", at, version, "rehearsal")
+            if now >= at and request.id not in asked:
+                ask(ledger, request)
+                self._settle()
+        began = ledger.decisions(kind="rollout_started")
+        if now >= BROKEN_FROM and not any(BROKEN in one.id for one in began):
+            assert start_build(self._platform, rollout_of(ledger).stable, BROKEN, "rehearsal") == "moved"
             self._settle()
 
     def _ask(self, questions):
@@ -185,7 +192,7 @@ def main():
     from mainspring.adapters.processes import server
     from mainspring.platforms.step import WARM
 
-    for name in [*WARM, "mainspring.platforms.parts", "mainspring.loop"]:
+    for name in [*WARM, "mainspring.platforms.parts", "mainspring.platforms.lease", "mainspring.loop.requests"]:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     gaps = Gaps()

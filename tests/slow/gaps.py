@@ -25,7 +25,7 @@ _ALIKE = (
     (r"runs/[^/]+", "runs/#"),
     (r"\.kfp_cache_\w+", ".kfp_cache_#"),
     (r"-\d+-[0-9a-f]{12,16}-\d+(-\d+)?", "-#"),
-    (r"\.\d+\.part", ".#.part"),
+    (r"\.[0-9a-f]+\.part", ".#.part"),
     (r"[0-9a-f]{16,}", "#"),
 )
 """What is another one in every process or run."""

@@ -2,7 +2,8 @@
 
 The answer depends on `level` (sent by the caller) and on `mood` (a view). On `TURNED` the answer turns round and the
 levels rise: the first model is wrong from then on, an alarm is due, and the model that the schedule asks for is better.
-The one after that is as good as the champion, so the gate refuses it. In between a broken build is rolled out.
+The one after that is as good as the champion, so the gate refuses it. In between a person ends the rollout of the
+second and begins it anew, and a broken build is rolled out.
 """
 
 import json
@@ -15,7 +16,9 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 END = START + timedelta(days=26)
 STEP = timedelta(days=2)
 TURNED = START + timedelta(days=3)
-BROKEN_FROM = START + timedelta(days=18)
+WISHES = ((START + timedelta(days=14), "abort", ""), (START + timedelta(days=16), "start", "2"))
+"""What a person asks for: the second version's rollout is ended, and begun anew."""
+BROKEN_FROM = START + timedelta(days=22)
 BROKEN = "broken"
 _HISTORY = timedelta(days=9)
 _TOWNS = ("Bonn", "Kiel", "Ulm")

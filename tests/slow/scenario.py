@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -56,8 +57,9 @@ class Driver:
     def close(self):
         """End everything."""
         self.clear()
+        self._process.kill()
+        self._process.wait()
         self._process.stdin.close()
-        self._process.wait(10)
         self._process.stdout.close()
 
 
@@ -67,7 +69,7 @@ class Scenario:
     def __init__(self, driver: Driver, folder: Path, mode="off", stride=1):
         self.folder, self.project, self.diary = folder, folder / "p", folder / "diary"
         self.book = folder / "gaps"
-        self.lives, self.kills = 0, 0
+        self.lives, self.killed = 0, Counter()
         self._driver = driver
         self._command = {
             "project": str(self.project), "diary": str(self.diary), "book": str(self.book),
@@ -87,9 +89,9 @@ class Scenario:
         """Wait for a life's end; True when the scenario ended with it, False when it was killed."""
         code = self._driver.say(do="wait", pid=pid)["code"]
         if code in (0, -signal.SIGKILL):
-            self.kills += code != 0
+            self.killed["loop"] += code != 0
             return code == 0
-        raise AssertionError(f"a life ended with {code}; {self._last_gap()}:\n{self._said()}")
+        raise AssertionError(f"a life ended with {code}; {self.last_gap()}:\n{self._said()}")
 
     def live_until_the_end(self, told=lambda scenario: None):
         """One life after the other; `told` hears of each that was killed."""
@@ -112,7 +114,7 @@ class Scenario:
                 continue
             left -= 1
             if victim != "loop" and self._kill(victim, draw):
-                self.kills += 1
+                self.killed[victim] += 1
                 if not both or not left:
                     continue
                 left -= 1
@@ -122,6 +124,19 @@ class Scenario:
         """What is left, and the processes that still run."""
         running = {kind: len(pids) for kind, pids in census(self._driver.mark).items()}
         return ending(self.project, self.diary) | {"processes": running}
+
+    @property
+    def kills(self):
+        """How many there were."""
+        return sum(self.killed.values())
+
+    def book_lines(self):
+        """The gaps in the book."""
+        return self.book.read_text().splitlines() if self.book.exists() else []
+
+    def last_gap(self):
+        """The newest of them."""
+        return (self.book_lines() or [""])[-1]
 
     def _kill(self, victim, draw):
         """Kill one of these; whether there was one."""
@@ -157,9 +172,6 @@ class Scenario:
 
     def _start(self, what):
         return self._driver.say(do=what, output=str(self.folder / f"{what}.log"), **self._command)["pid"]
-
-    def _last_gap(self):
-        return self.book.read_text().splitlines()[-1:] if self.book.exists() else ""
 
     def _said(self):
         return (self.folder / "live.log").read_text(errors="replace")[-4000:]

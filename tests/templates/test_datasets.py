@@ -42,6 +42,7 @@ def test_a_data_set_becomes_a_project_that_checks_and_trains(tmp_path, name, tas
     assert trial.passes_floors
 
 
+@pytest.mark.slow
 def test_columns_with_odd_names_go_through_a_whole_run(tmp_path):
     """`petal length (cm)`: in MLflow's metrics, in ONNX, in the model that is registered."""
     folder = project(tmp_path, "iris")

@@ -5,17 +5,34 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from mainspring.domain.errors import MainspringError
 
 if TYPE_CHECKING:
     from mainspring.settings.load import LoadedProject
 
+_ORDER = (
+    "init", "check", "train", "run", "up", "status", "predict", "logs", "drift",
+    "retrain", "rollout", "ledger", "data", "config", "schema", "doctor",
+)  # fmt: skip
+
+
+class _InOrder(TyperGroup):
+    """Commands in the order in which a new user needs them, then the others."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names as `--help` lists them."""
+        names = super().list_commands(ctx)
+        return [*(name for name in _ORDER if name in names), *(name for name in names if name not in _ORDER)]
+
+
 app = typer.Typer(
     name="mainspring",
+    cls=_InOrder,
     help="Keeps a machine-learning model wound up: data, features, training, serving, drift, retraining, as one loop.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

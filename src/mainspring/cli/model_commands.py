@@ -34,7 +34,10 @@ def train(
     post_mortem: Annotated[bool, typer.Option("--pdb", help="Open the debugger where training.py fails.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train in this process and score on the held-out rows; breakpoint() in training.py works. Registers nothing."""
+    """Train in this process, score on held-out rows, register nothing.
+
+    A breakpoint() in training.py stops there.
+    """
     from mainspring.domain.errors import TrainingError
 
     loaded = load(project)
@@ -106,7 +109,10 @@ def run(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run the pipeline: ingest, validate, engineer, train, evaluate, and register what passed the gate."""
+    """Run the pipeline, and register what passed the gate.
+
+    Its steps: ingest, validate, engineer, train, evaluate, register.
+    """
     loaded = load(project)
     with Progress(shown=not as_json) as progress:
         progress.now("starting")

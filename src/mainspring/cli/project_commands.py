@@ -31,7 +31,7 @@ def init(
     name: Annotated[str, typer.Option(help="The project's name. Default: the folder's.")] = "",
     template: Annotated[str, typer.Option(help="blank (the shortest, the default) or flights (a year of them).")] = "",
 ) -> None:
-    """Write a project that runs: from a file of yours, or from a template."""
+    """Write a project that runs, from your own file or a template."""
     from mainspring.domain.errors import ConfigError
     from mainspring.domain.time import parse_duration
 
@@ -64,7 +64,10 @@ def init(
 
 @app.command(epilog="Example: mainspring check")
 def check(project: Project = None, as_json: AsJson = False) -> None:
-    """Whether the project would run: configuration, data, features, training on 1,000 rows, export. Leaves nothing behind."""
+    """Try all of the project in seconds; nothing is left behind.
+
+    Configuration, sources, questions, expectations, features, training on 1,000 rows, export. The first fault ends it.
+    """
     folder = folder_of(project)
     with Progress(shown=not as_json) as progress:
         progress.now("starting")
@@ -119,7 +122,7 @@ def schema(
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Every key of mainspring.yaml: as JSON schema for an editor, or of one part as a table for people."""
+    """Print every key of mainspring.yaml, for an editor or for people."""
     if not part:
         from mainspring.settings.load import json_schema
 
@@ -136,7 +139,7 @@ def schema(
 
 @app.command(epilog="Example: mainspring doctor")
 def doctor(project: Project = None, as_json: AsJson = False) -> None:
-    """What is installed, whether the project's port is free, what is missing and how to get it."""
+    """Say what is installed, what is missing and how to get it."""
     from mainspring.domain.errors import MainspringError
     from mainspring.platforms.doctor import examine
 

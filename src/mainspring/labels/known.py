@@ -25,17 +25,20 @@ class KnownLabels:
     def labels(self, known_at: datetime, window: TimeWindow | None = None) -> pa.Table:
         """Columns `request_id`, `label`, `event_at`, `known_at`: labels known at `known_at`, asked for in the window.
 
-        Errors: `ConfigError` when the project's questions have no id by which a prediction could meet its label.
+        Questions without times are in every window; their `event_at` is null. Errors: `ConfigError` when the project's questions have no id by which a prediction could meet its label.
         """
+        import pyarrow as pa
         import pyarrow.compute as pc
 
         asked = self._questions(known_at, window)
-        if "request_id" not in asked.column_names or "event_timestamp" not in asked.column_names:
+        if "request_id" not in asked.column_names:
             raise ConfigError(
-                "predictions cannot meet their labels: the questions have no id, or no time",
-                where="mainspring.yaml: target.id, target.time",
+                "predictions cannot meet their labels: the questions have no id",
+                where="mainspring.yaml: target.id",
                 valid="a column that callers send as the request's id",
             )
+        if "event_timestamp" not in asked.column_names:
+            asked = asked.append_column("event_timestamp", pa.nulls(asked.num_rows, pa.timestamp("us", "UTC")))
         known = asked.filter(pc.is_valid(asked.column("label")))
         return known.select(["request_id", "label", "event_timestamp", "label_known_at"]).rename_columns(
             ["request_id", "label", "event_at", "known_at"]

@@ -83,8 +83,8 @@ class LaptopChallengers:
         if version.trained_until is not None:
             since = max(since, version.trained_until)
         rows, _ = labelled(self._features.questions(known_at, TimeWindow(since, known_at)), known_at)
-        if not rows.num_rows:
-            return []
+        if not rows.num_rows or EVENT_TIME not in rows.column_names:
+            return []  # Without times there are no days to compare.
         rows, _, _ = with_features(self._loaded, self._features, rows)
         model, signature = self._fitted[challenger]
         recipe = load_recipe(self._loaded.paths.root)

@@ -100,7 +100,12 @@ def _configuration(bench: _Bench) -> str:
     loaded = load_project(bench.folder)
     bench.loaded = replace(loaded, paths=ProjectPaths(loaded.paths.root, bench.scratch))
     settings = loaded.settings
-    return f"{settings.task}, judged by {settings.metric.name}; {_count(len(settings.sources), 'source')}"
+    found = f"{settings.task}, judged by {settings.metric.name}; {_count(len(settings.sources), 'source')}"
+    if settings.question_time is None and settings.retrain.policy == "on_regret":
+        found += (
+            "; note: questions without times have no days for retrain.policy on_regret: on_alarm or on_schedule asks"
+        )
+    return found
 
 
 def _sources(bench: _Bench) -> str:

@@ -35,11 +35,11 @@ class Coverage:
 
 
 def coverage(loaded: LoadedProject, now: datetime) -> Coverage | None:
-    """Counted now; None where predictions cannot meet labels, because the questions have no id or no time."""
+    """Counted now; None where predictions cannot meet labels, because the questions have no id."""
     import pyarrow.compute as pc
 
     settings = loaded.settings
-    if settings.target.id is None or settings.question_time is None:
+    if settings.target.id is None:
         return None
     span = settings.retrain.ask_window
     rows = ParquetPredictionLog(loaded.paths).read(

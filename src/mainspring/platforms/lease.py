@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mainspring.adapters.processes.locks import held, sign, taken
+from mainspring.adapters.processes.locks import held, lock_file, sign, taken
 from mainspring.domain.errors import ConflictError
 
 
@@ -17,9 +17,7 @@ def lease(path: Path) -> Iterator[None]:
 
     Errors: `ConflictError` when another loop holds it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
+    with lock_file(path) as file:
         if not taken(file):
             other = os.pread(file, 32, 0).decode() or "unknown"
             raise ConflictError(
@@ -27,8 +25,6 @@ def lease(path: Path) -> Iterator[None]:
             )
         sign(file)
         yield
-    finally:
-        os.close(file)
 
 
 def holder(path: Path) -> int | None:

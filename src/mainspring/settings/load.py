@@ -103,7 +103,7 @@ def load_project(folder: Path, environ: Mapping[str, str] | None = None) -> Load
         raise ConfigError(
             "\n".join(problems) if len(problems) == 1 else f"{len(problems)} mistakes:\n  - " + "\n  - ".join(problems),
             where=str(file),
-            next_step="mainspring schema prints every key; mainspring config tries again",
+            next_step="mainspring schema all prints every key; mainspring check tries again",
         )
     return LoadedProject(settings, paths, origins)
 

@@ -147,7 +147,7 @@ def _refuse_full(folder: Path) -> None:
             f"the folder is not empty: it has {some(there, 4)}",
             where=str(folder),
             valid="a new folder, or an empty one",
-            next_step=f"mainspring init {folder}-2, or another name",
+            next_step="the same command with the name of a new folder",
         )
 
 

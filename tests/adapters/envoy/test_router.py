@@ -249,6 +249,55 @@ def test_an_unchanged_rollout_costs_nothing_and_a_killed_envoy_comes_back(router
     assert ask(router, "q1")[0] == 200
 
 
+def test_an_envoy_whose_starter_was_killed_before_it_was_up_is_the_only_one(paths, predictors):
+    class Killed(BaseException):
+        pass
+
+    first = EnvoyRouter(SETTINGS, paths)
+    spawn = first._envoy._spawn
+
+    def die(*arguments):
+        spawn(*arguments)
+        raise Killed
+
+    first._envoy._spawn = die
+    with pytest.raises(Killed):
+        first.apply(idle(), endpoints(predictors[:1]))
+    router = EnvoyRouter(SETTINGS, paths)
+    router.apply(canary(), endpoints(predictors))
+    assert router.observed() == {"candidate": 10, "stable": 90}
+    assert ask(router, "q1")[0] == 200
+    words = ["pgrep", "-f", f"envoy.*{paths.proxy}/bootstrap.json"]
+    running = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert running.stdout.split() == [str(router._envoy._pid)]
+    router.close()
+
+
+def test_half_a_line_of_a_killed_envoy_is_left_out_and_what_is_behind_it_counts(router, predictors, paths):
+    router.apply(canary(), endpoints(predictors))
+    log = paths.proxy / "access.log"
+    many(router, 3)
+    settle(EnvoyEvidence(paths), "1-to-2-1", 3)
+    with log.open("a") as file:
+        file.write('{"at":"2026-03-01T00:0\n')
+    many(router, 2, "r")
+    assert sum(one.requests for one in settle(EnvoyEvidence(paths), "1-to-2-1", 5).values()) == 5
+
+
+def test_nothing_is_written_down_where_nothing_was_asked(router, predictors, paths):
+    evidence = EnvoyEvidence(paths)
+    evidence.record_failures()
+    position = paths.proxy / "failures.json"
+    assert not position.exists()
+    router.apply(idle(), endpoints(predictors))
+    ask(router, "q1")
+    settle(EnvoyEvidence(paths), "none", 1)
+    evidence.record_failures()
+    before = position.stat().st_mtime_ns
+    evidence.record_failures()
+    assert position.stat().st_mtime_ns == before
+
+
 def test_a_port_in_use_is_named_with_the_key_that_changes_it(paths, predictors):
     port = predictors[1].server_address[1]
     serving = SETTINGS.serving.model_copy(update={"port": port})

@@ -391,3 +391,22 @@ def test_an_existing_repository_is_used_as_it_is(tmp_path: Path) -> None:
     assert (store.online_file, store.feast_project) == (repo / "o.db", "theirs")
     spine = pa.table({"event_timestamp": pa.array([DAY + HOUR], UTC_TIME), "shop": ["a"]})
     assert store.historical(spine).column("plain_n").to_pylist() == [1]
+
+
+def test_a_registry_whose_writer_was_killed_half_way_is_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(self: Path, target: Path) -> None:
+        raise Killed
+
+    opened(tmp_path).views()
+    before = (tmp_path / "registry.pb").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", die)
+        with pytest.raises(Killed):
+            opened(tmp_path).views()
+    assert (tmp_path / "registry.pb").read_bytes() == before
+    assert opened(tmp_path).views()

@@ -37,9 +37,8 @@ def place(tmp_path_factory):
     return ProjectPaths(tmp_path_factory.mktemp("project"))
 
 
-@pytest.fixture(scope="module")
-def tracking(place):
-    settings = ProjectSettings.model_validate(
+def tracking_settings():
+    return ProjectSettings.model_validate(
         {
             "name": "flights",
             "task": "binary",
@@ -47,7 +46,11 @@ def tracking(place):
             "target": {"source": "s", "column": "y"},
         }
     )
-    return Tracking(settings, place)
+
+
+@pytest.fixture(scope="module")
+def tracking(place):
+    return Tracking(tracking_settings(), place)
 
 
 @pytest.fixture(scope="module")
@@ -157,3 +160,21 @@ def test_the_refit_has_a_run_of_its_own_below_and_a_failed_run_is_not_gone_on_wi
     again = tracking.run("r8")
     assert again != run
     assert client.get_run(tracking.refit("r8")).data.tags["mlflow.parentRunId"] == again
+
+
+def test_a_database_whose_making_was_killed_half_way_is_made_anew(tmp_path, tracking, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def die(engine):
+        raise Killed
+
+    paths = ProjectPaths(tmp_path)
+    other = Tracking(tracking_settings(), paths)
+    monkeypatch.setattr("mlflow.store.db.utils._upgrade_db", die)
+    with pytest.raises(Killed):
+        other.client()
+    assert not paths.tracking_db.exists()
+    monkeypatch.undo()
+    assert Tracking(tracking_settings(), paths).run("run-1")
+    assert [path.name for path in paths.state.iterdir() if path.suffix == ".part"] == []

@@ -133,6 +133,24 @@ def test_many_small_files_of_an_hour_become_one(paths, log):
     assert log.read().num_rows == MOST_FILES + 5
 
 
+def test_an_hour_that_is_merged_many_times_keeps_short_names_and_large_files_as_they_are(paths, log, monkeypatch):
+    monkeypatch.setattr("mainspring.adapters.parquet.prediction_log.MOST_FILES", 2)
+    writer = write(paths, row("first"), close=False)
+    for place in range(60):
+        writer.append([row(f"q{place}")])
+        log.compact()
+    files = list(paths.predictions.rglob("*.parquet"))
+    assert len(files) <= 3
+    assert all(one.name.count("merged-") <= 1 for one in files)
+    monkeypatch.setattr("mainspring.adapters.parquet.prediction_log.LARGE_BYTES", 1)
+    for place in range(60, 70):
+        writer.append([row(f"q{place}")])
+        log.compact()
+    assert len(list(paths.predictions.rglob("*.parquet"))) >= 10
+    assert log.read().num_rows == 71
+    writer.rotate()
+
+
 def test_an_empty_log_reads_as_no_rows(log):
     assert log.compact() == 0
     assert log.read().num_rows == 0

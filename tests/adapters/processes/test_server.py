@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 from tests.serving.models import RAIN, version, write_model
@@ -117,6 +118,66 @@ def test_a_killed_predictor_comes_back_and_what_it_acknowledged_is_logged_once(s
     assert ask(after.port)[0] == 200
 
 
+def serving(tmp_path):
+    """Predictor processes of this project that live."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = Path(f"/proc/{name}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if str(tmp_path).encode() in words and start_time(int(name)):
+            found.append(int(name))
+    return found
+
+
+def test_two_starters_of_whom_the_first_was_killed_make_one_predictor(server, model, tmp_path):
+    server.start(version(), model)
+    (ProjectPaths(tmp_path).serving / "1" / "endpoint.json").unlink()  # killed before it could write that
+    other = make(tmp_path)
+    other.start(version(), model)  # the first one has not come as far as its lock
+    found = wait_ready(other, "1")
+    assert found.ready
+    assert ask(found.port)[0] == 200
+    until = time.monotonic() + 5
+    while len(serving(tmp_path)) > 1 and time.monotonic() < until:
+        time.sleep(0.05)
+    assert serving(tmp_path) == [found.pid]
+    assert json.loads((ProjectPaths(tmp_path).serving / "1" / "endpoint.json").read_text())["starts"] == 1
+    other.stop("1")
+    server._collect()
+
+
+@pytest.mark.parametrize("written_down", [True, False])
+def test_a_stop_that_was_killed_half_way_is_finished(server, model, tmp_path, written_down):
+    server.start(version(), model)
+    wait_ready(server, "1")
+    folder = ProjectPaths(tmp_path).serving / "1"
+    if not written_down:
+        (folder / "endpoint.json").unlink()
+    folder.rename(folder.with_name(".1.gone"))
+    assert make(tmp_path).endpoints() == []
+    assert serving(tmp_path) == []
+    assert list(folder.parent.iterdir()) == []
+    server._collect()
+
+
+def test_who_lived_long_or_was_given_up_long_ago_is_started_again(server, model, tmp_path, monkeypatch):
+    server.start(version(), model)
+    first = wait_ready(server, "1")
+    path = ProjectPaths(tmp_path).serving / "1" / "endpoint.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "starts": 4}))
+    os.kill(first.pid, signal.SIGKILL)
+    given_up = wait_ready(server, "1")
+    assert "it ended 4 times" in given_up.reason
+    monkeypatch.setattr("mainspring.adapters.processes.server._LONG_SECONDS", 0.0)
+    server.endpoints()
+    monkeypatch.undo()
+    again = wait_ready(server, "1")
+    assert again.ready
+    assert json.loads(path.read_text())["starts"] == 1
+
+
 def test_sigterm_answers_what_is_open_and_closes_the_segment(server, model, tmp_path):
     server.start(version(), model)
     one = wait_ready(server, "1")
@@ -140,7 +201,7 @@ def test_sigterm_answers_what_is_open_and_closes_the_segment(server, model, tmp_
     until = time.monotonic() + 5
     while is_same(one.pid, start_time(one.pid)) and time.monotonic() < until:
         time.sleep(0.02)
-        server._collect(one.pid)
+        server._collect()
     assert [path.suffix for path in ProjectPaths(tmp_path).segments.iterdir()] == [".closed"]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.adapters.processes.alive import end, is_same, start_time
-from mainspring.adapters.processes.locks import taken
+from mainspring.adapters.processes.locks import lock_file, taken
 from mainspring.domain.errors import ConfigError, TemporaryError
 
 LOCK = "envoy.lock"
@@ -51,12 +51,9 @@ class EnvoyProcess:
         Errors: `ConfigError` when the port for callers is taken or Envoy refuses to start, with its own words.
         """
         log = self.folder / "envoy.log"
-        lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
+        with lock_file(self.folder / LOCK) as lock:
             if taken(lock):  # else its starter was killed before it was up
                 self._spawn(bootstrap, log, lock)
-        finally:
-            os.close(lock)
         until = time.monotonic() + _READY_SECONDS
         while time.monotonic() < until:
             if self.alive() and self.ready():

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
-import os
 import sys
 import traceback
 import warnings
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.adapters.kfp.worker import answers, warm_worker
-from mainspring.adapters.processes.locks import sign, taken
+from mainspring.adapters.processes.locks import lock_file, sign, taken
 from mainspring.domain.run import STEPS
 
 LOCK, REQUEST, RESULT, OUTPUT = "run.lock", "request.json", "result.json", "output.log"
@@ -38,10 +37,14 @@ def start(folder: str) -> int:
 
 def main(folder: Path) -> int:
     """Run the request; 0 when the pipeline succeeded. A second process on the same run ends at once."""
-    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    if not taken(lock):
-        return 0
-    sign(lock)
+    with lock_file(folder / LOCK) as lock:
+        if not taken(lock):
+            return 0
+        sign(lock)
+        return _attempt(folder)
+
+
+def _attempt(folder: Path) -> int:
     if (folder / RESULT).exists():
         return 0
     request = json.loads((folder / REQUEST).read_bytes())

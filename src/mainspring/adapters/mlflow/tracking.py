@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import re
+import time
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -194,7 +195,9 @@ def _ensure_database(path: Path) -> None:
     with locked(path.with_name(f".{path.name}.lock")):
         if path.exists():
             return
-        part = path.with_name(f".{path.name}.part")
-        part.unlink(missing_ok=True)
+        for left in path.parent.glob(f".{path.name}.*.part"):
+            left.unlink()
+        # MLflow keeps a connection by name: another attempt of this process needs another one.
+        part = path.with_name(f".{path.name}.{time.time_ns():x}.part")
         SqlAlchemyStore(f"{_SQLITE}{part}", "mlruns").engine.dispose()
         part.replace(path)

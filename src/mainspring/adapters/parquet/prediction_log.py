@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MOST_FILES = 48
+LARGE_BYTES = 16 * 1024 * 1024
+"""A file of this size is not merged any further: the work of an hour must not grow with what it already holds."""
+_MERGED = "merged-"
 _HOUR_US = 3_600_000_000
 _DAY, _HOUR = "event_date=", "event_hour="
 
@@ -157,12 +160,14 @@ class ParquetPredictionLog:
         import pyarrow.parquet as pq
 
         for hour in day.iterdir():
-            files = sorted(hour.glob("*.parquet"))
+            files = sorted(one for one in hour.glob("*.parquet") if one.stat().st_size < LARGE_BYTES)
             if len(files) <= MOST_FILES:
                 continue
             tables = alike([read_file(path, None) for path in files])
             merged = once(pa.concat_tables(tables, promote_options="default"))
-            path = hour / f"merged-{files[-1].stem}.parquet"
+            # Named after one of its parts, which is never written again: the same name does not come twice.
+            part_name = max(one.stem for one in files if not one.stem.startswith(_MERGED))
+            path = hour / f"{_MERGED}{part_name}.parquet"
             part = path.with_suffix(".part")
             pq.write_table(merged, part, compression="zstd")
             part.replace(path)

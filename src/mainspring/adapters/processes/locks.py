@@ -9,18 +9,41 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_open: set[int] = set()
+
+
+@contextmanager
+def lock_file(path: Path) -> Iterator[int]:
+    """The file of a lock, open: closing it gives the lock back, and so does the end of this process.
+
+    A forked child does not have it: a lock belongs to everybody who has the file open, and a child may outlive its parent.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    _open.add(file)
+    try:
+        yield file
+    finally:
+        if file in _open:
+            _open.remove(file)
+            os.close(file)
+
+
+def _let_go() -> None:
+    while _open:
+        os.close(_open.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
+
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock on `path` against every other process and every other `locked`; waits for it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
+    with lock_file(path) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         sign(file)
         yield
-    finally:
-        os.close(file)
 
 
 def taken(file: int) -> bool:

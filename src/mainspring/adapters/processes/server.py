@@ -56,7 +56,7 @@ class LaptopModelServer:
         self._replayed = replayed
         self._online = online
         self._error_shares = dict(error_shares or {})
-        self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._children: list[subprocess.Popen[bytes]] = []
 
     def start(self, version: ModelVersion, model: Path, *, build: str = "") -> None:
         """Start a predictor unless one runs; returns before it is ready."""
@@ -122,7 +122,7 @@ class LaptopModelServer:
         shutil.rmtree(gone, ignore_errors=True)
 
     def _endpoint(self, folder: Path, known: dict[str, Any]) -> Endpoint:
-        self._collect(known["pid"])
+        self._collect()
         reason = ""
         ready = False
         alive = is_same(known["pid"], known["started"])
@@ -156,7 +156,7 @@ class LaptopModelServer:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        self._children[child.pid] = child
+        self._children.append(child)
         return self._put(folder, version, build, port, child.pid, starts)
 
     def _put(self, folder: Path, version: str, build: str, port: int, pid: int, starts: int) -> dict[str, Any]:
@@ -175,13 +175,11 @@ class LaptopModelServer:
     def _end(self, pid: int, started: str) -> None:
         limit = self._settings.serving.timeout.total_seconds() + 2.0
         end(pid, started, within_seconds=limit)
-        self._collect(pid)
+        self._collect()
 
-    def _collect(self, pid: int) -> None:
-        """Take the exit status of a child of this process, so that it does not stay as a zombie."""
-        child = self._children.get(pid)
-        if child is not None and child.poll() is not None:
-            del self._children[pid]
+    def _collect(self) -> None:
+        """Take the exit status of children of this process that ended, so that none stays as a zombie."""
+        self._children = [child for child in self._children if child.poll() is None]
 
     def _folder(self, version: str, build: str) -> Path:
         return self._paths.serving / (f"{version}-{build}" if build else version)
