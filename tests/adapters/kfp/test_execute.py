@@ -23,7 +23,7 @@ def folder(tmp_path):
     request = {
         "run_id": "run-1", "trigger": "first", "project": str(tmp_path), "parameters": {}, "cache_keys": {},
         "cache": str(tmp_path), "artifacts": "", "started_at": "2026-03-01T00:00:00+00:00",
-        "on_failure": f"{__name__}:tell",
+        "on_failure": f"{__name__}:tell", "state": str(tmp_path), "modules": {},
     }  # fmt: skip
     (found / execute.REQUEST).write_text(json.dumps(request))
     TOLD.clear()

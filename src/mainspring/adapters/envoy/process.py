@@ -30,6 +30,7 @@ class EnvoyProcess:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._bootstrap = folder / "bootstrap.json"
+        self._log = folder / "envoy.log"
         self._pid = 0
         self._started = ""
 
@@ -50,15 +51,19 @@ class EnvoyProcess:
 
         Errors: `ConfigError` when the port for callers is taken or Envoy refuses to start, with its own words.
         """
-        log = self.folder / "envoy.log"
         with lock_file(self.folder / LOCK) as lock:
             if taken(lock):  # else its starter was killed before it was up
-                self._spawn(bootstrap, log, lock)
+                self._spawn(bootstrap, self._log, lock)
+        self.await_up()
+
+    def await_up(self) -> None:
+        """Wait until its admin page answers. Errors: `ConfigError` with its own words when it does not."""
         until = time.monotonic() + _READY_SECONDS
         while time.monotonic() < until:
             if self.alive() and self.ready():
                 return
             time.sleep(0.02)
+        log = self._log
         said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:] if log.exists() else []
         raise ConfigError("Envoy did not start: " + (" ".join(said) or "it said nothing"), where=str(self._bootstrap))
 

@@ -47,6 +47,8 @@ class EnvoyRouter:
         if not alive:
             self._start(wanted, route)
         else:
+            if self._confirmed is None:
+                self._envoy.await_up()  # a former loop may have started it just now
             named = {one["name"]: one for one in wanted}
             before = self._known_clusters()
             self._put("clusters", [*wanted, *(one for one in before if one["name"] not in named)])
