@@ -264,13 +264,15 @@ def test_an_envoy_whose_starter_was_killed_before_it_was_up_is_the_only_one(path
     with pytest.raises(Killed):
         first.apply(idle(), endpoints(predictors[:1]))
     router = EnvoyRouter(SETTINGS, paths)
-    router.apply(canary(), endpoints(predictors))
-    assert router.observed() == {"candidate": 10, "stable": 90}
-    assert ask(router, "q1")[0] == 200
-    words = ["pgrep", "-f", f"envoy.*{paths.proxy}/bootstrap.json"]
-    running = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert running.stdout.split() == [str(router._envoy._pid)]
-    router.close()
+    try:
+        router.apply(canary(), endpoints(predictors))
+        assert router.observed() == {"candidate": 10, "stable": 90}
+        assert ask(router, "q1")[0] == 200
+        words = ["pgrep", "-f", f"envoy.*{paths.proxy}/bootstrap.json"]
+        running = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert running.stdout.split() == [str(router._envoy._pid)]
+    finally:
+        router.close()
 
 
 def test_half_a_line_of_a_killed_envoy_is_left_out_and_what_is_behind_it_counts(router, predictors, paths):
