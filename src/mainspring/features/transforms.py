@@ -5,15 +5,12 @@ from __future__ import annotations
 import ast
 import copy
 import hashlib
-import importlib.machinery
-import importlib.util
 import inspect
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -21,6 +18,7 @@ import pyarrow as pa
 from mainspring.domain.errors import ConfigError, DataError, MainspringError
 from mainspring.domain.time import floor_to, utc
 from mainspring.features.questions import EVENT_TIME
+from mainspring.settings.code import import_file
 from mainspring.settings.project import ProjectSettings
 
 
@@ -217,30 +215,13 @@ def load_transforms(root: Path, settings: ProjectSettings) -> dict[str, Callable
     return {name: functions[name] for name in wanted}
 
 
-class _Uncached(importlib.machinery.SourceFileLoader):
-    """Compiles the text that is there now: two edits within a second can leave a cached file that passes for fresh."""
-
-    def get_code(self, fullname: str) -> CodeType | None:
-        return self.source_to_code(self.get_data(self.path), self.path)
-
-
 def load_module(path: Path, name: str) -> ModuleType:
     """Import one of the project's files by its path, as it is now; nothing is written beside it."""
     if not path.is_file():
         raise ConfigError(f"there is no {path.name}", where=str(path))
-    loader = _Uncached(name, str(path))
-    module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(name, loader, origin=str(path)))
-    module.__file__ = str(path)
-    # Where dataclasses and the like look their module up.
-    before = sys.modules.get(name)
-    sys.modules[name] = module
     try:
-        loader.exec_module(module)
+        return import_file(path, name)
     except Exception as error:
-        sys.modules.pop(name)
-        if before is not None:
-            sys.modules[name] = before
         raise ConfigError(
             f"{path.name} cannot be imported: {type(error).__name__}: {error}", where=str(path)
         ) from error
-    return module

@@ -6,7 +6,6 @@ can be carried without pickle, and is refused by name otherwise.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import random
 import sys
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mainspring.domain.errors import TrainingError
 from mainspring.domain.model_version import Signature
+from mainspring.settings.code import import_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,15 +116,10 @@ def load_recipe(root: Path) -> Recipe:
         raise TrainingError(
             f"the project has no {TRAINING_FILE}", where=str(path), valid="a file with def train(data, params)"
         )
-    spec = importlib.util.spec_from_file_location("mainspring_project_training", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
     try:
-        spec.loader.exec_module(module)
+        module = import_file(path, "mainspring_project_training")
     except Exception as error:
         raise TrainingError(f"{TRAINING_FILE} cannot be imported: {error!r}", where=_line(error, path)) from error
     return Recipe(path, module)

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    start_http_server,
+    values,
+)
 
 from mainspring.domain.errors import ConfigError
 from mainspring.telemetry.registry import DEFINITIONS, MetricDefinition
+
+# Feast turns the client's multi-process mode on in every process that imports it: each value would be a file then.
+values.ValueClass = values.MutexValue
 
 
 class MetricsPage:

@@ -7,7 +7,6 @@ to import, so only the step that validates imports this module's insides.
 from __future__ import annotations
 
 import html
-import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mainspring.domain.errors import ConfigError
 from mainspring.ports import ExpectationResult
+from mainspring.settings.code import import_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,12 +69,8 @@ class GreatExpectationsValidator:
         return [self._result(one, table) for one in outcome.results]
 
     def _expectations(self) -> list[Any]:
-        spec = importlib.util.spec_from_file_location("mainspring_project_expectations", self._path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
         try:
-            spec.loader.exec_module(module)
+            module = import_file(self._path, "mainspring_project_expectations")
         except Exception as error:
             raise ConfigError(f"cannot be imported: {error!r}", where=str(self._path)) from error
         found = getattr(module, "expectations", None)
