@@ -66,7 +66,8 @@ class Driver:
 class Scenario:
     """One project from its first run to its end, in `folder`."""
 
-    def __init__(self, driver: Driver, folder: Path, mode="off", stride=1):
+    def __init__(self, driver: Driver, folder: Path, mode="off", stride=1, died=()):
+        """`died`: lines of the book of gaps in which processes have died before, and do not die again."""
         self.folder, self.project, self.diary = folder, folder / "p", folder / "diary"
         self.book = folder / "gaps"
         self.lives, self.killed = 0, Counter()
@@ -77,6 +78,7 @@ class Scenario:
         }  # fmt: skip
         folder.mkdir(parents=True)
         self.diary.mkdir()
+        self.book.write_text("".join(f"{line}\n" for line in died))
         write_project(self.project)
         self._worker = self._start("worker")
 
