@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from mainspring.domain.model_version import Signature
 from mainspring.features.questions import EVENT_TIME, LABEL, LABEL_KNOWN_AT, REQUEST_ID
-from mainspring.pipeline.signature import frame, learn_signature, truth
+from mainspring.pipeline.signature import frame, truth
 from mainspring.pipeline.training import Part, answers, fit, load_recipe, training_data
-from mainspring.platforms.challenger import with_features
+from mainspring.platforms.challenger import signature_of, with_features
 from mainspring.platforms.laptop import LaptopFeatures
 from mainspring.settings.load import LoadedProject, load_project
 
@@ -70,16 +70,7 @@ class _Model:
 
     def __init__(self, loaded: LoadedProject, rows: pa.Table, sources: dict[str, str], entities: list[str]) -> None:
         settings = loaded.settings
-        self.signature: Signature = learn_signature(
-            rows,
-            sources,
-            task=settings.task,
-            target=settings.target.column,
-            label=LABEL,
-            entities=entities,
-            categorical=settings.features.categorical,
-            positive=settings.target.positive,
-        )
+        self.signature: Signature = signature_of(settings, rows, sources, entities)
         self.recipe = load_recipe(loaded.paths.root)
         X, y = frame(rows, self.signature), truth(rows.column(LABEL), self.signature)
         data = training_data(X, y, self.signature, Part(X[:0], y[:0]))

@@ -16,6 +16,7 @@ from mainspring.pipeline.training import answers, fit, load_recipe
 from mainspring.platforms.laptop import LaptopFeatures
 from mainspring.ports import ModelRegistry
 from mainspring.settings.load import LoadedProject
+from mainspring.settings.project import ProjectSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,16 +50,7 @@ class LaptopChallengers:
             step = rows.num_rows / MOST_ROWS
             rows = rows.take([int(place * step) for place in range(MOST_ROWS)])
         rows, sources, entities = with_features(self._loaded, self._features, rows)
-        signature = learn_signature(
-            rows,
-            sources,
-            task=settings.task,
-            target=settings.target.column,
-            label=LABEL,
-            entities=entities,
-            categorical=settings.features.categorical,
-            positive=settings.target.positive,
-        )
+        signature = signature_of(settings, rows, sources, entities)
         cut = round(rows.num_rows * (1 - settings.split.validation_share))
         data = data_of(rows.slice(0, cut), rows.slice(cut), signature)
         with unrecorded(self._loaded.paths.root):
@@ -117,3 +109,17 @@ def with_features(
             sources |= {name: source for name, _ in view.features if name in rows.column_names}
             entities += [key for key in view.entities if key not in entities]
     return rows, sources, entities
+
+
+def signature_of(settings: ProjectSettings, rows: pa.Table, sources: dict[str, str], entities: list[str]) -> Signature:
+    """What a model of the project takes, learnt from rows as `with_features` gives them."""
+    return learn_signature(
+        rows,
+        sources,
+        task=settings.task,
+        target=settings.target.column,
+        label=LABEL,
+        entities=entities,
+        categorical=settings.features.categorical,
+        positive=settings.target.positive,
+    )

@@ -194,8 +194,7 @@ def _expectations(bench: _Bench) -> str:
 
 
 def _features(bench: _Bench) -> str:
-    from mainspring.pipeline.signature import learn_signature
-    from mainspring.platforms.challenger import with_features
+    from mainspring.platforms.challenger import signature_of, with_features
 
     settings = bench.loaded.settings
     if bench.features.store is not None:
@@ -203,16 +202,7 @@ def _features(bench: _Bench) -> str:
     rows, sources, entities = with_features(bench.loaded, bench.features, bench.rows)
     refuse_empty(rows, sources)
     bench.rows = rows
-    bench.signature = learn_signature(
-        rows,
-        sources,
-        task=settings.task,
-        target=settings.target.column,
-        label=LABEL,
-        entities=entities,
-        categorical=settings.features.categorical,
-        positive=settings.target.positive,
-    )
+    bench.signature = signature_of(settings, rows, sources, entities)
     views = sorted({source for source in sources.values() if source != "request"})
     inputs = [name for name, source in sources.items() if source == "request"]
     found = f"{_count(len(inputs), 'input')} of the request"

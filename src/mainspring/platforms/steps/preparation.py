@@ -16,7 +16,6 @@ from mainspring.features.questions import (
     request_columns,
 )
 from mainspring.pipeline import split as parts
-from mainspring.pipeline.signature import learn_signature
 from mainspring.pipeline.split import PART
 from mainspring.platforms.steps.call import FACTS, RESULTS, SIGNATURE, Facts, StepCall, read_rows, write_rows
 from mainspring.ports import ExpectationResult
@@ -66,7 +65,7 @@ def engineer(call: StepCall) -> dict[str, float]:
     """Features as they were known when each question was asked, and each row's part."""
     import pyarrow as pa
 
-    from mainspring.platforms.challenger import with_features
+    from mainspring.platforms.challenger import signature_of, with_features
     from mainspring.platforms.laptop import LaptopFeatures
 
     settings = call.loaded.settings
@@ -91,16 +90,7 @@ def engineer(call: StepCall) -> dict[str, float]:
     time = EVENT_TIME if EVENT_TIME in rows.column_names else None
     divided = parts.divide(rows, settings.split, time=time, known_at=call.known_at)
     rows = rows.append_column(PART, pa.array(divided.parts))
-    signature = learn_signature(
-        rows,
-        sources,
-        task=settings.task,
-        target=settings.target.column,
-        label=LABEL,
-        entities=entities,
-        categorical=settings.features.categorical,
-        positive=settings.target.positive,
-    )
+    signature = signature_of(settings, rows, sources, entities)
     parts.require_classes(rows.column(LABEL), divided.parts, signature)
     folder = call.outputs["training_set"]
     write_rows(folder, rows)
