@@ -13,11 +13,10 @@ import os, subprocess, sys, time
 from pathlib import Path
 from mainspring.adapters.processes.locks import locked
 with locked(Path(sys.argv[1])):
-    started = subprocess.Popen(["sleep", "60"]).pid
-    forked = os.fork()
-    if not forked:
+    print(subprocess.Popen(["sleep", "60"]).pid, flush=True)
+    if not os.fork():
+        print(os.getpid(), flush=True)  # Said by the child: before it runs, it has what its parent had open.
         time.sleep(60)
-    print(started, forked, flush=True)
     sys.stdin.read()
 """
 
@@ -50,7 +49,7 @@ def test_a_killed_holders_lock_is_free_although_children_of_his_live(tmp_path):
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    children = [int(one) for one in holder.stdout.readline().split()]
+    children = [int(holder.stdout.readline()) for _ in range(2)]
     assert held(path) == [holder.pid]
     holder.send_signal(signal.SIGKILL)
     holder.wait()
