@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -55,3 +57,10 @@ def test_a_step_whose_asker_is_gone_ends(project):
         assert not mark.exists()
         assert ask(project / ".mainspring", "builtins:exec", [code])["value"] is None
         assert mark.exists()
+
+
+def test_handing_a_step_on_imports_little():
+    # A process for every step does nothing else: reading the settings' module takes longer than starting it.
+    code = "import sys, mainspring.platforms.step; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert not {"pydantic", "numpy", "pyarrow", "duckdb"} & set(loaded)

@@ -15,7 +15,6 @@ from mainspring.adapters.kfp.worker import ask
 from mainspring.adapters.processes.locks import locked
 from mainspring.domain.errors import ConflictError, MainspringError
 from mainspring.domain.run import Step
-from mainspring.platforms.cache import files_digest
 from mainspring.settings.paths import ProjectPaths
 
 if TYPE_CHECKING:
@@ -167,6 +166,9 @@ def _keep(paths: ProjectPaths, run_id: str, name: str, found: dict[str, Any]) ->
 
     Errors: `ConflictError` when the project was edited meanwhile: the key was that of the files as they were.
     """
+    # Not at the top: this module is imported by a process for every step, which only hands the step on.
+    from mainspring.platforms.cache import files_digest
+
     request = paths.runs / run_id / REQUEST
     keys = json.loads(request.read_bytes())["cache_keys"] if request.exists() else {}
     if FILES in keys and keys[FILES] != files_digest(paths.root):

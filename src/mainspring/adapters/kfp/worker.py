@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -66,6 +67,9 @@ def main(folder: Path, modules: list[str]) -> int:
     for name in modules:
         with contextlib.suppress(ImportError):
             importlib.import_module(name.partition(":")[0])
+    # A collection in a forked process writes to every object that it looks at, and so copies the parent's memory.
+    gc.collect()
+    gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for module, _, function in (name.partition(":") for name in modules if ":" in name):
         if module in sys.modules and os.fork() == 0:
