@@ -18,6 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 @pytest.mark.usefixtures("warm")
 def test_six_steps_make_a_version_and_a_second_like_it_is_refused(project):
     edit(project, "mainspring.yaml", "", "gate: {min_gain: 0.1}\n")
+    edit(project, "training.py", "def train(data, params):", "def train(data, params):\n    print('a user prints')")
     first = pipeline_run(project, "run-1", known_at="2026-03-01")
     assert (first.status, first.passed, first.version) == ("succeeded", True, "1"), first.reason
     assert [step.status for step in first.steps] == ["succeeded"] * 6
@@ -31,7 +32,13 @@ def test_six_steps_make_a_version_and_a_second_like_it_is_refused(project):
     assert accepted.metrics["auc"] > 0.7
     assert accepted.trained_until.strftime("%m-%d %H") == "03-01 00"  # the winner was refitted on everything
     output = (load_project(project).paths.runs / "run-1" / "output.log").read_text()
-    assert "evaluate" in output
+    assert "a user prints" in output
+    told = [
+        json.loads(line[line.index("{") :])
+        for line in output.splitlines()
+        if '"run_id": "run-1"' in line and '"event"' in line
+    ]
+    assert {(one["step"], one["event"]) for one in told} >= {("train", "step began"), ("register", "step ended")}
     answer = ask(project / ".mainspring", "mainspring.platforms.step:run_here", ["train", "nowhere", "r", "{}", {}, {}])
     assert answer["kind"] == "ConfigError"
 

@@ -16,6 +16,7 @@ from mainspring.adapters.processes.locks import locked
 from mainspring.domain.errors import ConflictError, MainspringError
 from mainspring.domain.run import Step
 from mainspring.settings.paths import ProjectPaths
+from mainspring.telemetry.logs import Log
 
 if TYPE_CHECKING:
     from mainspring.settings.load import LoadedProject
@@ -115,21 +116,25 @@ def run_here(
         {key: Path(path) for key, path in inputs.items()},
         {key: Path(path) for key, path in outputs.items()},
     )
-    folder = loaded.paths.runs / run_id
+    folder, log = loaded.paths.runs / run_id, Log(run_id=run_id, step=step)
     with _alone(folder):
         if (folder / REQUEST).exists():
             record_cached(folder, json.loads((folder / REQUEST).read_bytes()), before=step)
         record.put("running")
+        log.info("step began", known_at=call.known_at, champion=call.champion)
         try:
             numbers = STEPS[name](call)
             _keep(loaded.paths, run_id, name, {"numbers": numbers, "notes": call.notes})
         except MainspringError as error:
             record.put("failed", str(error))
+            log.error("step failed", reason=str(error))
             raise
         except Exception as error:
             record.put("failed", f"{type(error).__name__}: {error}")
+            log.error("step failed", exc_info=True)
             raise
         record.put("succeeded", numbers=numbers, notes=call.notes)
+        log.info("step ended", seconds=record.seconds, numbers=numbers)
     return numbers
 
 
@@ -193,6 +198,11 @@ class StepRecord:
         self._name = name
         self._began = time.monotonic()
 
+    @property
+    def seconds(self) -> float:
+        """How long the step takes so far, or took."""
+        return round(time.monotonic() - self._began, 3)
+
     def put(
         self, status: Any, reason: str = "", numbers: dict[str, float] | None = None, notes: Sequence[str] = ()
     ) -> None:
@@ -200,7 +210,7 @@ class StepRecord:
         from mainspring.domain.codec import to_json
 
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        step = Step(self._name, status, round(time.monotonic() - self._began, 3), reason, tuple(notes))
+        step = Step(self._name, status, self.seconds, reason, tuple(notes))
         part = self._path.with_suffix(".part")
         part.write_bytes(to_json({"step": step, "numbers": numbers or {}}, indent=2))
         part.replace(self._path)

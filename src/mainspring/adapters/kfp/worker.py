@@ -27,13 +27,16 @@ from typing import Any, NoReturn
 SOCKET, OUTPUT = "worker.sock", "worker.log"
 _LONGEST = 1 << 20
 _LOOK_SECONDS = 1.0
+_PRINTS = (1, 2)
+"""What a process prints to: a worker's fork gets its asker's."""
 
 
 def ask(folder: Path, call: str, arguments: list[Any], *, output: Path | None = None) -> dict[str, Any] | None:
     """Have `call` (`module:function`) called with JSON arguments; its answer, or None when no worker answers there.
 
-    The answer has `value`, or `error` with the text of what was raised. With `output` the call goes on by itself, in a
-    session of its own that writes there, and the answer comes at once.
+    The answer has `value`, or `error` with the text of what was raised. What the call prints comes out where this process
+    prints. With `output` the call goes on by itself, in a session of its own that writes there, and the answer comes at
+    once.
     """
     with _place(folder) as path, socket.socket(socket.AF_UNIX) as connection:
         try:
@@ -43,7 +46,8 @@ def ask(folder: Path, call: str, arguments: list[Any], *, output: Path | None = 
         request = {"call": call, "arguments": arguments, "output": str(output) if output else ""}
         line = b""
         with contextlib.suppress(ConnectionError), connection.makefile("rb") as stream:
-            connection.sendall(json.dumps(request).encode() + b"\n")
+            sent = json.dumps(request).encode() + b"\n"
+            connection.sendall(sent[socket.send_fds(connection, [sent], _PRINTS) :])
             line = stream.readline(_LONGEST)
     if not line.endswith(b"\n"):
         return {"error": "the worker's process ended before it answered", "kind": "RuntimeError"}
@@ -114,8 +118,12 @@ def _work(connection: socket.socket) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         connection.setblocking(True)
+        first, prints, _, _ = socket.recv_fds(connection, _LONGEST, len(_PRINTS))
+        for mine, theirs in zip(_PRINTS, prints, strict=False):
+            os.dup2(theirs, mine)
+            os.close(theirs)
         with connection.makefile("rb") as stream:
-            request = json.loads(stream.readline(_LONGEST))
+            request = json.loads(first if first.endswith(b"\n") else first + stream.readline(_LONGEST))
         module, function = request["call"].split(":")
         if request["output"]:
             os.setsid()
