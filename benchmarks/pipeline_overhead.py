@@ -23,7 +23,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from mainspring.adapters.kfp.worker import warm_worker
-from mainspring.platforms.data import instant
+from mainspring.domain.time import instant
 from mainspring.platforms.runs import runner
 from mainspring.platforms.step import WARM
 from mainspring.settings.load import load_project

@@ -42,6 +42,11 @@ def test_status_says_that_nothing_runs_and_what_to_do(folder):
         (["ledger", "--kind", "promotd"], "did you mean 'promoted'?", ""),
         (["ledger", "--since", "noon"], "'noon' is not an instant", ""),
         (["rollout", "abort"], "no rollout is under way", "mainspring status"),
+        (["rollout", "pause"], "no rollout is under way", "mainspring status"),
+        (["freeze"], "a freeze needs its end", "mainspring freeze --help"),
+        (["freeze", "--until", "soon"], "'soon' is not an instant", ""),
+        (["freeze", "--until", "2020-01-01"], "a freeze needs an end later than now", "mainspring status"),
+        (["freeze", "--end"], "nothing is frozen", "mainspring status"),
     ],
 )
 def test_an_error_says_what_and_what_next(folder, arguments, says, next_step):
@@ -77,8 +82,8 @@ def test_the_ledger_is_asked_by_kind_time_and_version(folder):
 
 @pytest.mark.parametrize(
     "verb",
-    ["up", "status", "drift", "predict", "retrain", "logs", "ledger"]
-    + [f"rollout {word}" for word in ("status", "start", "abort", "promote")],
+    ["up", "status", "drift", "predict", "retrain", "approve", "freeze", "logs", "ledger"]
+    + [f"rollout {word}" for word in ("status", "start", "pause", "resume", "abort", "promote")],
 )
 def test_each_verb_has_an_example(folder, verb):
     code, out, _ = mainspring(folder, *verb.split(), "--help")

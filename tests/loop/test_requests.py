@@ -8,10 +8,12 @@ import pytest
 
 from mainspring.domain.decision import Decision
 from mainspring.domain.errors import ConflictError
+from mainspring.domain.rollout import ArmCounts
 from mainspring.domain.run import Run
 from mainspring.loop import reconcile
-from mainspring.loop.requests import PersonRequest, answer, ask, pending
+from mainspring.loop.requests import answer, ask, pending
 from mainspring.loop.state import RUN
+from mainspring.loop.wishes import PersonRequest
 from tests.loop.world import AT, Killed, World
 
 
@@ -25,8 +27,8 @@ def turn(platform, ticks=3):
         reconcile(platform)
 
 
-def wish(what, version="", at=AT, actor="eva", reason=""):
-    return PersonRequest(what, actor, at, version, reason)
+def wish(what, version="", at=AT, actor="eva", reason="", until=None):
+    return PersonRequest(what, actor, at, version, reason, until)
 
 
 def in_canary(world):
@@ -243,3 +245,100 @@ def test_a_run_that_ends_is_not_kept_from_its_end_by_requests(world):
     world.settle()
     assert platform.ledger.state(RUN) == ""
     assert world.rows("run_failed")[-1].run_id == "run-person-1"
+
+
+def test_a_paused_rollout_stays_at_its_share_until_it_goes_on(world):
+    platform = in_canary(world)
+    ask(platform.ledger, wish("pause", reason="the on-call is away"))
+    turn(platform)
+    assert [one.why for one in world.rows("paused")] == ["asked for by eva: the on-call is away"]
+    world.clock.advance(AT + timedelta(days=3))
+    turn(platform)
+    assert (world.rollout.phase, world.rollout.paused_by) == ("canary", "eva")
+    with pytest.raises(ConflictError, match="it is paused already"):
+        ask(platform.ledger, wish("pause", at=AT + timedelta(days=3)))
+    row = ask(platform.ledger, wish("resume", actor="max", at=AT + timedelta(days=3)))
+    world.settle()
+    assert answer(world.ledger, row).kind == "resumed"
+    assert (world.rollout.stable, world.rollout.paused_by) == ("2", "")
+
+
+def test_a_paused_rollout_still_goes_back(world):
+    platform = in_canary(world)
+    ask(platform.ledger, wish("pause"))
+    turn(platform)
+    world.counts = {"candidate": ArmCounts(30, 30, 30), "stable": ArmCounts(300)}
+    world.settle()
+    assert (world.rollout.stable, world.rollout.phase, world.rollout.paused_by) == ("1", "idle", "")
+
+
+def test_a_freeze_stops_runs_rollouts_and_ramps_until_it_ends(world):
+    platform = in_canary(world)
+    until = AT + timedelta(days=5)
+    row = ask(platform.ledger, wish("freeze", at=AT + timedelta(days=1), until=until, reason="holidays"))
+    turn(platform)
+    assert answer(platform.ledger, row).what == "frozen by eva until 2026-03-07 12:00 UTC: holidays"
+    world.clock.advance(AT + timedelta(days=3))
+    turn(platform)
+    assert world.rollout.phase == "canary"
+    for late in "retrain", "promote":
+        with pytest.raises(ConflictError, match="holidays; it ends early by: mainspring freeze --end"):
+            ask(platform.ledger, wish(late, at=AT + timedelta(days=3)))
+    world.clock.advance(until)
+    world.settle()
+    assert world.rollout.stable == "2"
+
+
+def test_a_freeze_ends_early_and_never_stops_a_way_back(world):
+    platform = in_canary(world)
+    ask(platform.ledger, wish("freeze", at=AT + timedelta(days=1), until=AT + timedelta(days=5)))
+    turn(platform)
+    ask(platform.ledger, wish("abort", at=AT + timedelta(days=1)))
+    world.settle()
+    assert world.rollout.stable == "1"
+    world.add("3")
+    world.settle()
+    assert world.rollout.phase == "idle"
+    row = ask(world.ledger, wish("unfreeze", at=AT + timedelta(days=1)))
+    world.settle()
+    assert answer(world.ledger, row).kind == "unfrozen"
+    assert world.rollout.candidate == "3"
+    with pytest.raises(ConflictError, match="nothing is frozen"):
+        ask(world.ledger, wish("unfreeze", at=AT + timedelta(days=2)))
+
+
+def test_a_freeze_needs_an_end_later_than_now(world):
+    with pytest.raises(ConflictError, match="a freeze needs an end later than now, 2026-03-02 12:00 UTC"):
+        ask(world.served().ledger, wish("freeze", until=AT))
+
+
+@pytest.mark.parametrize("fuse", range(4))
+def test_an_approval_lets_a_version_take_traffic_once_whatever_is_killed(tmp_path, fuse):
+    world = World(tmp_path, rollout={"approval": "person"})
+    world.add("1")
+    platform = world.settle()
+    row = ask(platform.ledger, wish("approve", "1", reason="looked at the slices"))
+    world.fuse = fuse
+    with suppress(Killed):
+        world.settle()
+    world.fuse = None
+    world.settle()
+    assert world.rollout.stable == "1"
+    (approved,) = world.rows("approved")
+    assert answer(world.ledger, row) == approved
+    assert (approved.actor, world.versions["1"].tags["mainspring.approval"]) == ("eva", "looked at the slices")
+
+
+def test_nobody_approves_what_he_trained(tmp_path):
+    world = World(tmp_path, rollout={"approval": "person"})
+    world.add("1")
+    world.versions["1"] = replace(world.versions["1"], trained_by="eva")
+    platform = world.settle()
+    rows = [ask(platform.ledger, wish(one, "1")) for one in ("approve", "start")]
+    world.settle()
+    for row in rows:
+        assert answer(world.ledger, row).why == "eva trained version 1: somebody else has to approve it"
+    assert world.rollout.phase == "idle"
+    ask(world.ledger, wish("approve", "1", actor="max"))
+    world.settle()
+    assert world.rollout.stable == "1"

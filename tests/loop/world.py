@@ -44,7 +44,7 @@ class World:
         self.clock = ReplayedClock(AT)
         self.path = tmp_path / "ledger.db"
         self.versions, self.running, self.runs, self.sent = {}, {}, {}, []
-        self.weights = {}
+        self.weights, self.counts = {}, {}
         self.fuse = None
         self.writes = 0
 
@@ -65,7 +65,7 @@ class World:
         self.ledger = _Ledger(self.path, self)
         return Platform(
             settings=self.settings, clock=self.clock, ledger=self.ledger, features=_Nothing(), runner=_Runner(self),
-            registry=_Registry(self), server=_Server(self), router=_Router(self), evidence=_Nothing(), log=_Nothing(),
+            registry=_Registry(self), server=_Server(self), router=_Router(self), evidence=_Evidence(self), log=_Nothing(),
             labels=_Nothing(), notifier=_Notifier(self), drift=_Nothing(), challengers=_Nothing(),
             record_failures=lambda: 0,
         )  # fmt: skip
@@ -156,6 +156,14 @@ class _Router:
         return self.world.weights
 
 
+class _Evidence:
+    def __init__(self, world):
+        self.world = world
+
+    def counts(self, rollout_id):
+        return self.world.counts
+
+
 class _Runner:
     def __init__(self, world):
         self.world = world
@@ -183,9 +191,6 @@ class _Nothing:
 
     def advance(self, until):
         return 0
-
-    def counts(self, rollout_id):
-        return {}
 
     def compact(self):
         return 0

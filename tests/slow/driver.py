@@ -70,9 +70,10 @@ class Life:
 
     def _people(self):
         """What people do on the way, each once: they end a rollout, begin it anew, and roll a broken build out."""
-        from mainspring.loop.requests import PersonRequest, ask
+        from mainspring.loop.requests import ask
         from mainspring.loop.rollouts import start_build
         from mainspring.loop.state import rollout_of
+        from mainspring.loop.wishes import PersonRequest
 
         ledger, now = self._platform.ledger, self._clock.now()
         asked = {one.id for one in ledger.decisions(kind="requested")}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sqlite3
 from collections import Counter, defaultdict
 from contextlib import closing
@@ -44,7 +45,8 @@ def ending(folder: Path, diary: Path):
         "pipeline runs": sorted(
             (path.name, json.loads((path / "result.json").read_bytes())["succeeded"]) for path in paths.runs.iterdir()
         ),
-        "rollout": ledger.state("rollout"),
+        # A caller whose request died with him asks again: then there is one more, and one more that failed.
+        "rollout": re.sub(r"\d+ errors in \d+ requests", "errors in requests", ledger.state("rollout") or ""),
         "unfinished": ledger.state("run"),
         "weights": dict(EnvoyRouter(loaded.settings, paths).observed()),
         "served": sorted(path.name for path in paths.serving.iterdir()),

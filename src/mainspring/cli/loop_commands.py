@@ -1,4 +1,4 @@
-"""Commands about the loop: up, status, drift, retrain, rollout, ledger."""
+"""Commands about the loop: up, status, drift, retrain, approve, freeze, rollout, ledger."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from mainspring.cli.app import AsJson, Project, app, load
 from mainspring.cli.output import doing, print_json, print_table
 
 if TYPE_CHECKING:
-    from mainspring.loop.requests import Wish
+    from datetime import datetime
+
+    from mainspring.loop.wishes import Wish
     from mainspring.platforms.telling import Line
 
 By = Annotated[str, typer.Option("--by", help="Who asks, for the ledger. Default: this user.")]
 Why = Annotated[str, typer.Option("--why", help="The reason, for the ledger.")]
 
 rollout = typer.Typer(
-    help="The rollout: status, start, abort, promote.",
+    help="The rollout: status, start, pause, resume, abort, promote.",
     no_args_is_help=True,
     epilog="Example: mainspring rollout status",
 )
@@ -83,6 +85,36 @@ def retrain(project: Project = None, why: Why = "", by: By = "", as_json: AsJson
     _ask(project, "retrain", "", why, by, as_json)
 
 
+@app.command(epilog="Example: mainspring approve 7 --by eva --comment 'the slices look right'")
+def approve(
+    version: Annotated[str, typer.Argument(help="A version that passed the gate.")],
+    project: Project = None,
+    comment: Annotated[str, typer.Option("--comment", help="What the ledger and the registry keep beside it.")] = "",
+    by: By = "",
+    as_json: AsJson = False,
+) -> None:
+    """Approve a version that waits for a person before it takes traffic; nobody approves what he trained himself."""
+    _ask(project, "approve", version, comment, by, as_json)
+
+
+@app.command(epilog="Example: mainspring freeze --until 2026-12-27 --reason 'holidays'")
+def freeze(
+    project: Project = None,
+    until: Annotated[str, typer.Option("--until", help="Until this instant of event time, such as 2026-12-27.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="The reason, for the ledger.")] = "",
+    end: Annotated[bool, typer.Option("--end", help="End the freeze that holds.")] = False,
+    by: By = "",
+    as_json: AsJson = False,
+) -> None:
+    """Stop retraining, promotions and ramps for a while. Rolling back is never stopped."""
+    from mainspring.domain.errors import ConfigError
+    from mainspring.domain.time import instant
+
+    if end == bool(until):
+        raise ConfigError("a freeze needs its end", valid="--until T, or --end", next_step="mainspring freeze --help")
+    _ask(project, "unfreeze" if end else "freeze", "", reason, by, as_json, None if end else instant(until))
+
+
 @rollout.command("status", epilog="Example: mainspring rollout status")
 def rollout_status(project: Project = None, as_json: AsJson = False) -> None:
     """Who serves, at what share, on what evidence, and what it waits for."""
@@ -110,6 +142,18 @@ def rollout_start(
     _ask(project, "start", version, why, by, as_json)
 
 
+@rollout.command("pause", epilog="Example: mainspring rollout pause --why 'the on-call is away'")
+def rollout_pause(project: Project = None, why: Why = "", by: By = "", as_json: AsJson = False) -> None:
+    """Ask that the rollout stays at its share; it still goes back when the candidate fails."""
+    _ask(project, "pause", "", why, by, as_json)
+
+
+@rollout.command("resume", epilog="Example: mainspring rollout resume")
+def rollout_resume(project: Project = None, why: Why = "", by: By = "", as_json: AsJson = False) -> None:
+    """Ask that a paused rollout goes on."""
+    _ask(project, "resume", "", why, by, as_json)
+
+
 @rollout.command("abort", epilog="Example: mainspring rollout abort --why 'complaints'")
 def rollout_abort(project: Project = None, why: Why = "", by: By = "", as_json: AsJson = False) -> None:
     """Ask for the end of the rollout: stable gets all traffic back."""
@@ -122,10 +166,12 @@ def rollout_promote(project: Project = None, why: Why = "", by: By = "", as_json
     _ask(project, "promote", "", why, by, as_json)
 
 
-def _ask(project: Project, wish: Wish, version: str, why: str, by: str, as_json: bool) -> None:
+def _ask(
+    project: Project, wish: Wish, version: str, why: str, by: str, as_json: bool, until: datetime | None = None
+) -> None:
     from mainspring.platforms.asking import ask_loop
 
-    answer = ask_loop(load(project), wish, version=version, why=why, by=by)
+    answer = ask_loop(load(project), wish, version=version, why=why, by=by, until=until)
     if as_json:
         print_json(answer)
     else:

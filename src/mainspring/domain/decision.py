@@ -21,6 +21,10 @@ DecisionKind = Literal[
     "retired",
     "alias",
     "approved",
+    "paused",
+    "resumed",
+    "frozen",
+    "unfrozen",
     "requested",
     "request_refused",
 ]

@@ -44,7 +44,7 @@ class ModelVersion:
 
     `run_id` is the pipeline run. Of the tracking's runs, `evaluated_run` is the one whose model the gate compared and
     `shipped_run` the refit on everything that is served, empty for a model that was refused. `features` has a digest of
-    each feature view's definition.
+    each feature view's definition. `trained_by` is the person who had it trained, empty when the policy did.
     """
 
     name: str
@@ -67,3 +67,4 @@ class ModelVersion:
     evaluated_run: str = ""
     shipped_run: str = ""
     features: dict[str, str] = field(default_factory=dict)
+    trained_by: str = ""

@@ -57,6 +57,8 @@ class Rollout:
     reason: str = ""
     started_at: datetime | None = None
     phase_since: datetime | None = None
+    paused_by: str = ""
+    """The person who paused it: it neither ramps nor promotes until it goes on, and goes back as ever."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight_percent <= 100:

@@ -82,3 +82,17 @@ def floor_to(at: datetime, every: timedelta) -> datetime:
     """
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     return epoch + ((utc(at) - epoch) // every) * every
+
+
+def instant(text: str) -> datetime:
+    """An instant from ISO 8601 text; a date alone is its midnight UTC.
+
+    >>> instant("2013-06-01").isoformat()
+    '2013-06-01T00:00:00+00:00'
+    """
+    try:
+        return utc(datetime.fromisoformat(text))
+    except ValueError as error:
+        raise ConfigError(
+            f"{text!r} is not an instant", valid="ISO 8601, such as 2013-06-01 or 2013-06-01T12:00Z"
+        ) from error

@@ -9,6 +9,7 @@ from mainspring.domain.decision import Alert, Decision
 from mainspring.domain.time import floor_to
 from mainspring.loop import runs
 from mainspring.loop.alerts import owed
+from mainspring.loop.freeze import frozen
 from mainspring.loop.outcome import MOVED, STILL, Outcome
 from mainspring.loop.platform import Platform
 from mainspring.loop.state import RUN, RunRequest, dump, read, rollout_of
@@ -74,6 +75,8 @@ def retrain(platform: Platform) -> Outcome:
     asked = read(platform.ledger, ASKED_AT, datetime)
     if not rollout.stable or policy.policy == "never" or (asked is not None and now - asked < policy.ask_every):
         return STILL
+    if frozen(platform):
+        return STILL  # The question waits; it is asked when the freeze ends.
     evidence = gather(platform, rollout.stable)
     if evidence.running or rollout.phase != "idle":
         return STILL  # What is under way may answer the question.

@@ -10,6 +10,7 @@ from mainspring.domain.decision import Alert, Decision, DecisionKind
 from mainspring.domain.model_version import ModelVersion
 from mainspring.domain.rollout import Endpoint, Rollout, RolloutPhase
 from mainspring.loop.alerts import owed
+from mainspring.loop.freeze import frozen
 from mainspring.loop.outcome import MOVED, STILL, WAITING, Outcome
 from mainspring.loop.platform import Platform
 from mainspring.loop.state import POLICY, ROLLOUT, RUN, RunRequest, dump, read, rollout_of
@@ -66,6 +67,8 @@ def _idle(platform: Platform, rollout: Rollout) -> Outcome:
         return waiting
     if read(platform.ledger, RUN, RunRequest) is not None:
         return STILL  # The run that makes a version is written down to its end before that version is rolled out.
+    if rollout.stable and frozen(platform):
+        return STILL
     candidate = next_candidate(platform, rollout)
     if candidate is None:
         return STILL
@@ -106,6 +109,8 @@ def _deploying(platform: Platform, rollout: Rollout) -> Outcome:
         return WAITING
     if not rollout.stable:
         return promote(platform, rollout, "the first model: nothing to compare with", {})
+    if rollout.paused_by or frozen(platform):
+        return STILL
     return _weigh(platform, rollout, platform.settings.rollout.steps[0], "deployed and warmed up", {})
 
 
@@ -118,6 +123,8 @@ def _canary(platform: Platform, rollout: Rollout) -> Outcome:
     rollout = replace(rollout, evidence=dict(counts))
     if verdict.action == "roll_back":
         return roll_back(platform, rollout, verdict.reason, verdict.numbers)
+    if verdict.action in ("promote", "advance") and (rollout.paused_by or frozen(platform)):
+        return STILL
     if verdict.action == "promote":
         return promote(platform, rollout, verdict.reason, verdict.numbers)
     if verdict.action == "advance":
@@ -193,6 +200,7 @@ def _retire(platform: Platform, rollout: Rollout, stable: str) -> Outcome:
         candidate_build="",
         weight_percent=0,
         phase="retiring",
+        paused_by="",
         phase_since=platform.clock.now(),
     )
     waiting = _keep(platform, step)

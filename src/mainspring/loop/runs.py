@@ -34,7 +34,7 @@ def request(
 ) -> Outcome:
     """Write the trigger and the run it asks for in one transaction; the same trigger twice is one run."""
     now = platform.clock.now()
-    run = RunRequest(f"run-{decision_id.split(':', 1)[1].replace(':', '-')}", trigger, reason, now)
+    run = RunRequest(f"run-{decision_id.split(':', 1)[1].replace(':', '-')}", trigger, reason, now, actor)
     decision = Decision(
         decision_id,
         "trigger",
@@ -78,6 +78,8 @@ def turn(platform: Platform) -> Outcome:
 def _start(platform: Platform, asked: RunRequest) -> None:
     champion = rollout_of(platform.ledger).stable
     parameters = {"known_at": asked.known_at.isoformat(), "champion": champion}
+    if asked.actor != POLICY:
+        parameters["by"] = asked.actor
     platform.runner.start(asked.id, asked.trigger, parameters)
 
 

@@ -26,6 +26,7 @@ class RunRequest:
     trigger: str
     reason: str
     known_at: datetime
+    actor: str = POLICY
 
 
 def read(ledger: Ledger, key: str, kind: type[T]) -> T | None:

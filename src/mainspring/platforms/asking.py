@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from mainspring.adapters.sql.ledger import SqliteLedger
-from mainspring.loop.requests import PersonRequest, Wish, answer, ask
+from mainspring.loop.requests import answer, ask
+from mainspring.loop.wishes import PersonRequest, Wish
 from mainspring.platforms.lease import holder
 from mainspring.settings.load import LoadedProject
 
@@ -33,6 +34,7 @@ def ask_loop(
     version: str = "",
     why: str = "",
     by: str = "",
+    until: datetime | None = None,
     wait_seconds: float = _WAIT_SECONDS,
 ) -> Answer:
     """Ask; the answer, or that it comes with the next `mainspring up`.
@@ -40,10 +42,10 @@ def ask_loop(
     Errors: `ConflictError` with the reason when it is refused at once.
     """
     ledger = SqliteLedger(loaded.paths.ledger)
-    request = PersonRequest(wish, by or getpass.getuser(), datetime.now(UTC), version, why)
+    request = PersonRequest(wish, by or getpass.getuser(), datetime.now(UTC), version, why, until)
     row = ask(ledger, request)
-    until = time.monotonic() + wait_seconds
-    while holder(loaded.paths.lease) is not None and time.monotonic() < until:
+    patience = time.monotonic() + wait_seconds
+    while holder(loaded.paths.lease) is not None and time.monotonic() < patience:
         found = answer(ledger, row)
         if found is not None:
             refused = found.kind == "request_refused"

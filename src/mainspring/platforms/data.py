@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mainspring.domain.dataset import Dataset
 from mainspring.domain.errors import ConfigError
-from mainspring.domain.time import utc
+from mainspring.domain.time import instant
 from mainspring.features.questions import EVENT_TIME
 from mainspring.platforms.laptop import LaptopFeatures
 from mainspring.settings.load import LoadedProject
@@ -33,17 +33,3 @@ def write_training_set(loaded: LoadedProject, as_of: str, out: Path) -> Dataset:
     part.replace(out)
     time = EVENT_TIME if EVENT_TIME in table.column_names else None
     return describe(table, str(out), time=time)
-
-
-def instant(text: str) -> datetime:
-    """An instant from ISO 8601 text; a date alone is its midnight UTC.
-
-    >>> instant("2013-06-01").isoformat()
-    '2013-06-01T00:00:00+00:00'
-    """
-    try:
-        return utc(datetime.fromisoformat(text))
-    except ValueError as error:
-        raise ConfigError(
-            f"{text!r} is not an instant", valid="ISO 8601, such as 2013-06-01 or 2013-06-01T12:00Z"
-        ) from error

@@ -8,7 +8,7 @@ from typing import get_args
 from mainspring.adapters.sql.ledger import SqliteLedger
 from mainspring.domain.decision import Decision, DecisionKind
 from mainspring.domain.errors import ConfigError
-from mainspring.platforms.data import instant
+from mainspring.domain.time import instant
 from mainspring.settings.load import LoadedProject
 
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
+from mainspring.domain.time import instant
 from mainspring.platforms.coverage import known_labels
-from mainspring.platforms.data import instant
 from mainspring.settings.load import LoadedProject
 
 HEADER = ["at (UTC)", "request", "version", "arm", "role", "outcome", "output", "ms", "notes"]

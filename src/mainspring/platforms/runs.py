@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 from mainspring.adapters.kfp.runner import KfpLocalRunner
 from mainspring.domain.run import Run, Step
+from mainspring.domain.time import instant
 from mainspring.platforms.cache import cache_keys, files_digest
 from mainspring.platforms.champion import champion
-from mainspring.platforms.data import instant
 from mainspring.platforms.step import ENTRY, FILES, ON_FAILURE, modules
 from mainspring.settings.load import LoadedProject, load_project
 
@@ -41,6 +42,7 @@ def run_pipeline(
     else:
         known_at = instant(as_of) if as_of else datetime.now(UTC)
         parameters = {"known_at": known_at.isoformat(), "champion": champion(loaded) if with_champion else ""}
+        parameters["by"] = getpass.getuser()
         pipeline.start(name, "person", parameters)
     told: dict[str, str] = {}
     while True:

@@ -19,7 +19,9 @@ from mainspring.domain.decision import Decision
 from mainspring.domain.errors import MainspringError
 from mainspring.domain.rollout import Arm, Endpoint, Rollout
 from mainspring.domain.run import Run
-from mainspring.loop.requests import in_words, pending
+from mainspring.loop.freeze import Freeze, freeze_of
+from mainspring.loop.grants import in_words
+from mainspring.loop.requests import pending
 from mainspring.loop.state import RUN, RunRequest, read, rollout_of
 from mainspring.platforms.coverage import Coverage, coverage
 from mainspring.platforms.drift import latest
@@ -80,6 +82,7 @@ class Status:
     labels: Coverage | None
     requests: tuple[str, ...]
     waiting_for: tuple[str, ...]
+    freeze: Freeze | None
 
 
 def look(loaded: LoadedProject) -> Status:
@@ -116,6 +119,7 @@ def look(loaded: LoadedProject) -> Status:
         _labels(loaded, now),
         requests,
         tuple(waiting_for(loaded, ledger, running=loop.running, failing=loop.failing, run=run, verdict=verdict)),
+        freeze_of(ledger, now),
     )
 
 

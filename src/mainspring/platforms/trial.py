@@ -15,13 +15,13 @@ from mainspring.adapters.mlflow.recording import unrecorded
 from mainspring.domain.codec import to_json
 from mainspring.domain.metric import METRICS, Task
 from mainspring.domain.scoring import score
+from mainspring.domain.time import instant
 from mainspring.features.questions import EVENT_TIME, LABEL
 from mainspring.pipeline.device import placed
 from mainspring.pipeline.gate import Beside, Evaluation, HeldOut, judge
 from mainspring.pipeline.signature import frame, truth
 from mainspring.pipeline.split import HOLDOUT, TRAIN, VALIDATION
 from mainspring.pipeline.training import answers, fit, load_recipe, own_numbers
-from mainspring.platforms.data import instant
 from mainspring.platforms.steps import STEPS
 from mainspring.platforms.steps.call import RESULTS, StepCall, part_of, training_set
 from mainspring.platforms.steps.evaluation import blocks_of

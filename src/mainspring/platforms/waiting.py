@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 
 from mainspring.domain.run import Run
 from mainspring.domain.time import duration_in_words, floor_to
+from mainspring.loop.freeze import freeze_of
+from mainspring.loop.grants import in_words
 from mainspring.loop.monitoring import ASKED_AT
-from mainspring.loop.requests import in_words, pending
+from mainspring.loop.requests import pending
 from mainspring.loop.state import read, rollout_of
 from mainspring.ports import Ledger
 from mainspring.settings.load import LoadedProject
@@ -25,6 +27,11 @@ def waiting_for(
     if pending(ledger):
         yield "the next tick, to answer what was asked for"
     rollout, settings = rollout_of(ledger), loaded.settings
+    freeze = freeze_of(ledger, datetime.now(UTC))
+    if freeze is not None:
+        yield f"the end of the freeze ({freeze.words}): mainspring freeze --end"
+    if rollout.paused_by:
+        yield f"{rollout.paused_by} or somebody else to let the rollout go on: mainspring rollout resume"
     if run is not None:
         yield f"run {run.id} to end"
     if rollout.phase == "canary":
@@ -51,10 +58,10 @@ def waiting_for(
 
 def _a_person(loaded: LoadedProject, ledger: Ledger, stable: str) -> Iterator[str]:
     passed = ledger.decisions(kind="gate_passed")
-    tried = {one.version for one in ledger.decisions(kind="rollout_started")}
+    tried = {one.version for kind in ("rollout_started", "approved") for one in ledger.decisions(kind=kind)}
     if loaded.settings.rollout.approval == "person" and passed and passed[-1].version not in tried:
         version = passed[-1].version
-        yield f"a person's approval of version {version}: mainspring rollout start {version}"
+        yield f"a person's approval of version {version}: mainspring approve {version}"
     failed = ledger.decisions(kind="run_failed")
     if not stable and failed and not passed:
         reason = failed[-1].why.splitlines()

@@ -61,6 +61,7 @@ class MlflowRegistry:
             f"{_PREFIX}verdict": draft.verdict,
             f"{_PREFIX}reason": draft.reason[:4000],
             f"{_PREFIX}approver": draft.approver,
+            f"{_PREFIX}trained_by": draft.trained_by,
             f"{_PREFIX}digest": draft.digest,
             f"{_PREFIX}dataset_digest": draft.dataset_digest,
             f"{_PREFIX}git_sha": draft.git_sha,

@@ -35,7 +35,7 @@ PROFILE = "profile.json"
 class StepCall:
     """One step of one run: the project, the instant whose knowledge it may use, and its artifacts' folders.
 
-    `notes` is what a person should know although the step succeeded.
+    `by` is the person who asked for the run, empty when the policy did. `notes` is what a person should know although the step succeeded.
     """
 
     loaded: LoadedProject
@@ -44,6 +44,7 @@ class StepCall:
     champion: str
     inputs: Mapping[str, Path]
     outputs: Mapping[str, Path]
+    by: str = ""
     notes: list[str] = field(default_factory=list)
 
     def tracking(self) -> Tracking:

@@ -86,6 +86,7 @@ def _register(call: StepCall, model: Path, rows: pa.Table, verdict: Verdict, shi
         evaluated_run=run,
         shipped_run=shipped,
         features=facts.features,
+        trained_by=call.by,
     )
     if shipped:
         registry.keep(draft, call.inputs["model"], run)
