@@ -83,7 +83,7 @@ def test_the_ledger_is_asked_by_kind_time_and_version(folder):
 @pytest.mark.parametrize(
     "verb",
     ["up", "status", "drift", "predict", "retrain", "approve", "freeze", "logs", "ledger"]
-    + [f"rollout {word}" for word in ("status", "start", "pause", "resume", "abort", "promote")],
+    + [f"rollout {word}" for word in ("status", "start", "pause", "resume", "abort", "promote", "undo")],
 )
 def test_each_verb_has_an_example(folder, verb):
     code, out, _ = mainspring(folder, *verb.split(), "--help")

@@ -103,7 +103,9 @@ def test_what_serves_is_started_again_while_a_candidate_gets_ready(world):
     for _ in range(2):
         reconcile(platform)
     assert world.rollout.phase in ("deploying", "canary")
-    world.ledger.put_state({"rollout": world.ledger.state("rollout").replace('"canary"', '"deploying"')})
+    world.ledger.put_state(
+        {"rollout": world.ledger.state("rollout").replace('"phase":"canary"', '"phase":"deploying"')}
+    )
     del world.running["1", ""]
     platform.server.start = _never_ready(world, platform.server.start)
     reconcile(platform)

@@ -11,6 +11,7 @@ from mainspring.domain.drift_report import DriftReport
 from mainspring.domain.model_version import ModelVersion, Signature
 from mainspring.domain.rollout import Endpoint
 from mainspring.domain.run import Run
+from mainspring.domain.shadow_report import ShadowReport
 from mainspring.domain.time import TimeWindow
 from mainspring.loop import Platform, reconcile
 from mainspring.loop.state import rollout_of
@@ -36,15 +37,21 @@ class World:
                 "task": "binary",
                 "sources": {"s": {"path": "s.csv"}},
                 "target": {"source": "s", "column": "y"},
-                "rollout": {"step_time": "1h", "min_requests": 0},
                 "retrain": {"policy": "never"},
                 **settings,
+                "rollout": {
+                    "steps": [10],
+                    "step_time": "1h",
+                    "min_requests": 0,
+                    "guard": {"time": "0s"},
+                    **settings.get("rollout", {}),
+                },
             }
         )
         self.clock = ReplayedClock(AT)
         self.path = tmp_path / "ledger.db"
         self.versions, self.running, self.runs, self.sent = {}, {}, {}, []
-        self.weights, self.counts = {}, {}
+        self.weights, self.counts, self.shadow = {}, {}, ShadowReport()
         self.fuse = None
         self.writes = 0
 
@@ -67,7 +74,7 @@ class World:
             settings=self.settings, clock=self.clock, ledger=self.ledger, features=_Nothing(), runner=_Runner(self),
             registry=_Registry(self), server=_Server(self), router=_Router(self), evidence=_Evidence(self), log=_Nothing(),
             labels=_Nothing(), notifier=_Notifier(self), drift=_Nothing(), challengers=_Nothing(),
-            record_failures=lambda: 0,
+            shadow=_Shadow(self), record_failures=lambda: 0,
         )  # fmt: skip
 
     def settle(self, **options):
@@ -151,6 +158,7 @@ class _Router:
 
     def apply(self, rollout, endpoints):
         self.world.weights = {"stable": 100 - rollout.weight_percent, "candidate": rollout.weight_percent}
+        self.world.mirrored = rollout.mirror_percent
 
     def observed(self):
         return self.world.weights
@@ -162,6 +170,14 @@ class _Evidence:
 
     def counts(self, rollout_id):
         return self.world.counts
+
+
+class _Shadow:
+    def __init__(self, world):
+        self.world = world
+
+    def compare(self, rollout, until):
+        return self.world.shadow
 
 
 class _Runner:

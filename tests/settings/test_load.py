@@ -194,7 +194,8 @@ def test_every_key_has_a_meaning_and_a_part_can_be_asked_for() -> None:
     assert all(one.meaning for one in keys.values()), [one.key for one in keys.values() if not one.meaning]
     assert keys["sources.<name>.path"].default == "null"
     assert keys["name"].default == "required"
-    assert keys["rollout.steps"].default == "[10]"
+    assert keys["rollout.steps"].default == '[{"shadow": {"percent": 100}}, {"canary": {"weight": 10}}]'
+    assert keys["rollout.steps[].canary.weight"].default == "required"
     assert {one.key.split(".")[0] for one in keys_of("drift")} == {"drift"}
     assert [one.default for one in keys_of("target.delay")] == ["0s"]
     with pytest.raises(NotFound, match="did you mean `drift`"):

@@ -19,7 +19,7 @@ By = Annotated[str, typer.Option("--by", help="Who asks, for the ledger. Default
 Why = Annotated[str, typer.Option("--why", help="The reason, for the ledger.")]
 
 rollout = typer.Typer(
-    help="The rollout: status, start, pause, resume, abort, promote.",
+    help="The rollout: status, start, pause, resume, abort, promote, undo.",
     no_args_is_help=True,
     epilog="Example: mainspring rollout status",
 )
@@ -164,6 +164,12 @@ def rollout_abort(project: Project = None, why: Why = "", by: By = "", as_json: 
 def rollout_promote(project: Project = None, why: Why = "", by: By = "", as_json: AsJson = False) -> None:
     """Ask for all traffic for the candidate now, without waiting for more evidence."""
     _ask(project, "promote", "", why, by, as_json)
+
+
+@rollout.command("undo", epilog="Example: mainspring rollout undo --why 'complaints'")
+def rollout_undo(project: Project = None, why: Why = "", by: By = "", as_json: AsJson = False) -> None:
+    """Ask that a promotion is undone: the old version, still warm in the guard, gets all traffic back."""
+    _ask(project, "undo", "", why, by, as_json)
 
 
 def _ask(

@@ -15,6 +15,7 @@ DecisionKind = Literal[
     "gate_refused",
     "run_failed",
     "rollout_started",
+    "shadow",
     "weight",
     "promoted",
     "rolled_back",

@@ -8,7 +8,9 @@ from typing import Literal
 
 Arm = Literal["stable", "candidate"]
 Role = Literal["primary", "shadow"]
-RolloutPhase = Literal["idle", "deploying", "canary", "promoting", "rolling_back", "retiring"]
+RolloutPhase = Literal[
+    "idle", "deploying", "shadow", "canary", "promoting", "guard", "rolling_back", "undoing", "retiring"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +41,37 @@ class ArmCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class RolloutStep:
+    """What a candidate goes through for at least `seconds` of event time and `min_requests` requests.
+
+    `percent` is the share of the traffic that is copied to it (`shadow`) or that it answers (`canary`).
+    """
+
+    kind: Literal["shadow", "canary"]
+    percent: int
+    seconds: float
+    min_requests: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rollout:
     """One rollout, or the resting state (`idle`) in which `stable` has all traffic.
 
     `stable` and `candidate` are model versions (`candidate` empty when idle); with `candidate_build` another build of a
-    version, stable's own included, is rolled out (it matches `Endpoint.build`). `weight_percent` is the candidate's share. `strategy` names the steps it follows. `id` changes with every rollout.
+    version, stable's own included, is rolled out (it matches `Endpoint.build`). `weight_percent` is the candidate's share, `mirror_percent` the share of stable's requests that is copied to it.
+    `steps` are those of the project when the rollout began, `step` the place among them. In the `guard` that follows a
+    promotion `stable` is the new version, and `candidate` the old one, warm and shadowed. `id` changes with every rollout.
     """
 
     id: str
     stable: str
     candidate: str = ""
     candidate_build: str = ""
-    strategy: str = "canary"
     phase: RolloutPhase = "idle"
     weight_percent: int = 0
+    mirror_percent: int = 0
+    steps: tuple[RolloutStep, ...] = ()
+    step: int = 0
     evidence: dict[Arm, ArmCounts] = field(default_factory=dict)
     reason: str = ""
     started_at: datetime | None = None

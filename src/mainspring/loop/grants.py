@@ -8,7 +8,7 @@ from datetime import datetime
 
 from mainspring.domain.decision import Decision, DecisionKind
 from mainspring.domain.model_version import ModelVersion
-from mainspring.domain.rollout import Rollout
+from mainspring.domain.rollout import Rollout, RolloutPhase
 from mainspring.loop import rollouts, runs
 from mainspring.loop.freeze import FREEZE, Freeze, freeze_of
 from mainspring.loop.outcome import MOVED, Outcome
@@ -41,7 +41,12 @@ class Granting:
 
 def in_words(rollout: Rollout) -> str:
     """A rollout that is under way."""
-    share = f" at {rollout.weight_percent} %" if rollout.phase == "canary" else ""
+    if rollout.phase == "guard":
+        return f"version {rollout.stable}, guarded: version {rollout.candidate} is warm"
+    share = {
+        "canary": f" at {rollout.weight_percent} %",
+        "shadow": f" of {rollout.mirror_percent} % of the traffic",
+    }.get(rollout.phase, "")
     paused = f", paused by {rollout.paused_by}" if rollout.paused_by else ""
     return f"version {rollout.candidate or rollout.stable}, {rollout.phase.replace('_', ' ')}{share}{paused}"
 
@@ -106,8 +111,11 @@ def _against_a_word(ledger: Ledger, rollout: Rollout, request: PersonRequest, no
         return "" if rollout.paused_by else f"the rollout is not paused ({in_words(rollout)})"
     if request.wish == "pause" and rollout.paused_by:
         return f"it is paused already ({in_words(rollout)})"
-    possible = ("canary",) if request.wish == "promote" else ("deploying", "canary")
-    return "" if rollout.phase in possible else _under_way(rollout)
+    if rollout.phase in _POSSIBLE.get(request.wish, ("deploying", "shadow", "canary")):
+        return ""
+    if request.wish == "undo":
+        return f"no promotion is guarded ({in_words(rollout)}); mainspring rollout start brings an old version back"
+    return _under_way(rollout)
 
 
 def _against_a_freeze(ledger: Ledger, rollout: Rollout, request: PersonRequest, now: datetime) -> str:
@@ -122,6 +130,7 @@ def _nothing_against(ledger: Ledger, rollout: Rollout, request: PersonRequest, n
     return ""
 
 
+_POSSIBLE: dict[Wish, tuple[RolloutPhase, ...]] = {"promote": ("shadow", "canary"), "undo": ("guard",)}
 _OBJECTIONS: dict[Wish, Callable[[Ledger, Rollout, PersonRequest, datetime], str]] = {
     "retrain": _against_a_run,
     "start": _against_a_run,
@@ -129,6 +138,7 @@ _OBJECTIONS: dict[Wish, Callable[[Ledger, Rollout, PersonRequest, datetime], str
     "promote": _against_a_word,
     "pause": _against_a_word,
     "resume": _against_a_word,
+    "undo": _against_a_word,
     "approve": _nothing_against,
     "freeze": _against_a_freeze,
     "unfreeze": _against_a_freeze,
@@ -167,6 +177,11 @@ def _abort(platform: Platform, one: Granting) -> Outcome:
 def _promote(platform: Platform, one: Granting) -> Outcome:
     rollout = rollout_of(platform.ledger)
     return rollouts.promote(platform, rollout, one.why, one.numbers, actor=one.request.actor, more=one.done)
+
+
+def _undo(platform: Platform, one: Granting) -> Outcome:
+    rollout = rollout_of(platform.ledger)
+    return rollouts.undo(platform, rollout, one.why, one.numbers, actor=one.request.actor, more=one.done)
 
 
 def _approve(platform: Platform, one: Granting) -> Outcome:
@@ -211,6 +226,7 @@ _GRANTS: dict[Wish, Callable[[Platform, Granting], Outcome]] = {
     "approve": _approve,
     "pause": _pause,
     "resume": _pause,
+    "undo": _undo,
     "freeze": _freeze,
     "unfreeze": _freeze,
 }

@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Protocol
 
 from mainspring.domain.drift_report import DriftReport
+from mainspring.domain.rollout import Rollout
+from mainspring.domain.shadow_report import ShadowReport
 from mainspring.ports import (
     Clock,
     LabelSource,
@@ -65,6 +67,14 @@ class ChallengerJob(Protocol):
         ...
 
 
+class ShadowJob(Protocol):
+    """Pairs what a shadow answered with what the primary answered."""
+
+    def compare(self, rollout: Rollout, until: datetime) -> ShadowReport:
+        """The report on the rollout's phase so far, from the prediction log and the labels known at `until`."""
+        ...
+
+
 @dataclass(frozen=True)
 class Platform:
     """Everything that the loop needs, behind ports. Built by `mainspring.platforms`."""
@@ -83,4 +93,5 @@ class Platform:
     notifier: Notifier
     drift: DriftJob
     challengers: ChallengerJob
+    shadow: ShadowJob
     record_failures: Callable[[], int]

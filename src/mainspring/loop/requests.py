@@ -28,6 +28,7 @@ _ANSWERED_BY: dict[Wish, DecisionKind] = {
     "approve": "approved",
     "pause": "paused",
     "resume": "resumed",
+    "undo": "rolled_back",
     "freeze": "frozen",
     "unfreeze": "unfrozen",
 }

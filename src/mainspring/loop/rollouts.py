@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from mainspring.domain.decision import Alert, Decision, DecisionKind
 from mainspring.domain.model_version import ModelVersion
-from mainspring.domain.rollout import Endpoint, Rollout, RolloutPhase
+from mainspring.domain.rollout import Arm, ArmCounts, Endpoint, Rollout, RolloutPhase
 from mainspring.loop.alerts import owed
 from mainspring.loop.freeze import frozen
 from mainspring.loop.outcome import MOVED, STILL, WAITING, Outcome
 from mainspring.loop.platform import Platform
 from mainspring.loop.state import POLICY, ROLLOUT, RUN, RunRequest, dump, read, rollout_of
-from mainspring.rollout.rules import judge
+from mainspring.rollout.rules import judge, over_the_limits
 
 
 def turn(platform: Platform) -> Outcome:
@@ -52,6 +53,7 @@ def begin(
         version,
         build,
         phase="deploying",
+        steps=platform.settings.rollout.strategy(),
         reason=reason,
         started_at=now,
         phase_since=now,
@@ -111,31 +113,54 @@ def _deploying(platform: Platform, rollout: Rollout) -> Outcome:
         return promote(platform, rollout, "the first model: nothing to compare with", {})
     if rollout.paused_by or frozen(platform):
         return STILL
-    return _weigh(platform, rollout, platform.settings.rollout.steps[0], "deployed and warmed up", {})
+    return _enter(platform, rollout, 0, "deployed and warmed up", {})
+
+
+def _shadow(platform: Platform, rollout: Rollout) -> Outcome:
+    waiting = _keep(platform, rollout)
+    if waiting is not STILL:
+        return waiting
+    report = platform.shadow.compare(rollout, platform.clock.now())
+    return _judged(platform, rollout, report.counts(), report.words)
 
 
 def _canary(platform: Platform, rollout: Rollout) -> Outcome:
     waiting = _keep(platform, rollout)
     if waiting is not STILL:
         return waiting
-    counts = platform.evidence.counts(rollout.id)
-    verdict = judge(rollout, counts, platform.settings.rollout, platform.clock.now())
+    return _judged(platform, rollout, platform.evidence.counts(rollout.id))
+
+
+def _judged(platform: Platform, rollout: Rollout, counts: Mapping[Arm, ArmCounts], words: str = "") -> Outcome:
+    verdict = judge(rollout, counts, platform.settings.rollout.limits, platform.clock.now())
     rollout = replace(rollout, evidence=dict(counts))
+    why = f"{verdict.reason}; {words}" if words else verdict.reason
     if verdict.action == "roll_back":
-        return roll_back(platform, rollout, verdict.reason, verdict.numbers)
-    if verdict.action in ("promote", "advance") and (rollout.paused_by or frozen(platform)):
+        return roll_back(platform, rollout, why, verdict.numbers)
+    if verdict.action == "continue" or rollout.paused_by or frozen(platform):
         return STILL
     if verdict.action == "promote":
-        return promote(platform, rollout, verdict.reason, verdict.numbers)
-    if verdict.action == "advance":
-        return _weigh(platform, rollout, verdict.weight_percent, verdict.reason, verdict.numbers)
-    return STILL
+        return promote(platform, rollout, why, verdict.numbers)
+    return _enter(platform, rollout, rollout.step + 1, why, verdict.numbers)
 
 
-def _weigh(platform: Platform, rollout: Rollout, weight: int, why: str, numbers: dict[str, Any]) -> Outcome:
-    now = platform.clock.now()
-    step = replace(rollout, phase="canary", weight_percent=weight, phase_since=now, reason=why)
-    return _decide(platform, step, "weight", f"{weight} % of traffic to version {rollout.candidate}", why, numbers)
+def _enter(platform: Platform, rollout: Rollout, place: int, why: str, numbers: dict[str, Any]) -> Outcome:
+    """The next step of the strategy; behind the last comes all of the traffic."""
+    if place >= len(rollout.steps):
+        return promote(platform, rollout, why, numbers)
+    step = rollout.steps[place]
+    shadow = step.kind == "shadow"
+    entered = replace(
+        rollout,
+        phase=step.kind,
+        step=place,
+        weight_percent=0 if shadow else step.percent,
+        mirror_percent=step.percent if shadow else 0,
+        phase_since=platform.clock.now(),
+        reason=why,
+    )
+    what = f"{step.percent} % of traffic {'copied ' if shadow else ''}to version {rollout.candidate}"
+    return _decide(platform, entered, "shadow" if shadow else "weight", what, why, numbers)
 
 
 def promote(
@@ -148,7 +173,8 @@ def promote(
     more: Mapping[str, str] | None = None,
 ) -> Outcome:
     """The candidate becomes the champion."""
-    step = replace(rollout, phase="promoting", weight_percent=100, phase_since=platform.clock.now(), reason=why)
+    now = platform.clock.now()
+    step = replace(rollout, phase="promoting", weight_percent=100, mirror_percent=0, phase_since=now, reason=why)
     what = f"version {rollout.candidate} is the champion"
     return _decide(platform, step, "promoted", what, why, numbers, more, actor=actor)
 
@@ -164,23 +190,92 @@ def roll_back(
 ) -> Outcome:
     """Stable gets all traffic back, and people are told."""
     now = platform.clock.now()
-    step = replace(rollout, phase="rolling_back", weight_percent=0, phase_since=now, reason=why)
+    step = replace(rollout, phase="rolling_back", weight_percent=0, mirror_percent=0, phase_since=now, reason=why)
     back = f"back to version {rollout.stable}" if rollout.stable else "nothing to go back to"
-    alert = Alert(
-        f"rolled_back:{rollout.id}",
-        f"Version {rollout.candidate} was rolled back: {why}",
-        now,
-        "critical",
-        "mainspring ledger",
-        f"keep version {rollout.stable} in service",
-    )
     what = f"version {rollout.candidate} rolled back: {back}"
-    return _decide(platform, step, "rolled_back", what, why, numbers, {**(more or {}), **owed(alert)}, actor=actor)
+    told = _rolled_back(rollout.id, rollout.candidate, rollout.stable, why, now)
+    _decide(platform, step, "rolled_back", what, why, numbers, {**(more or {}), **told}, actor=actor)
+    _rolling_back(platform, step)  # Callers first; whom it is told, next.
+    return MOVED
+
+
+def undo(
+    platform: Platform,
+    rollout: Rollout,
+    why: str,
+    numbers: dict[str, Any],
+    *,
+    actor: str = POLICY,
+    more: Mapping[str, str] | None = None,
+) -> Outcome:
+    """In the guard: the old version, which is warm, gets all traffic back, and people are told."""
+    now, new, old = platform.clock.now(), rollout.stable, rollout.candidate
+    step = replace(rollout, phase="undoing", mirror_percent=0, phase_since=now, reason=why)
+    what = f"version {new} rolled back: the promotion is undone, back to version {old}"
+    decision = Decision(f"undone:{rollout.id}", "rolled_back", what, why, actor, now, new, "", numbers)
+    told = _rolled_back(rollout.id, new, old, why, now)
+    platform.ledger.append(decision, state={ROLLOUT: dump(step), **(more or {}), **told})
+    _undoing(platform, step)
+    return MOVED
+
+
+def _rolled_back(rollout: str, version: str, stays: str, why: str, now: datetime) -> dict[str, str]:
+    what = f"Version {version} was rolled back: {why}"
+    will = f"keep version {stays} in service"
+    return owed(Alert(f"rolled_back:{rollout}", what, now, "critical", "mainspring ledger", will))
 
 
 def _promoting(platform: Platform, rollout: Rollout) -> Outcome:
     platform.registry.set_alias("champion", rollout.candidate)
     platform.registry.set_alias("challenger", "")
+    guard = platform.settings.rollout.guard.time
+    if not guard or not rollout.stable or rollout.candidate_build:
+        return _retire(platform, rollout, rollout.candidate)
+    return _put(
+        platform,
+        replace(
+            rollout,
+            stable=rollout.candidate,
+            candidate=rollout.stable,
+            weight_percent=0,
+            mirror_percent=100,
+            phase="guard",
+            paused_by="",
+            evidence=dict(platform.evidence.counts(rollout.id)),
+        ),
+    )
+
+
+def _guard(platform: Platform, rollout: Rollout) -> Outcome:
+    """The new version has all traffic; the old one is warm, and shadows it."""
+    waiting = _keep(platform, rollout)
+    if waiting is not STILL:
+        return waiting
+    settings, now = platform.settings.rollout, platform.clock.now()
+    # As stable before, so the new version may fail now: an arm that fails beside nobody is measured by what was before.
+    before = rollout.evidence.get("stable", ArmCounts())
+    since = _since_promotion(platform.evidence.counts(rollout.id), rollout)
+    broken = over_the_limits(since, before, settings.limits)
+    if broken:
+        return undo(platform, rollout, broken, {"requests": since.requests, "errors": since.upstream_errors})
+    if rollout.phase_since is not None and now - rollout.phase_since < settings.guard.time:
+        return STILL
+    return _retire(platform, rollout, rollout.stable)
+
+
+def _since_promotion(counts: Mapping[Arm, ArmCounts], rollout: Rollout) -> ArmCounts:
+    """What the arm `stable`, which is the new version since, was asked after the promotion."""
+    now, then = counts.get("stable", ArmCounts()), rollout.evidence.get("stable", ArmCounts())
+    return ArmCounts(
+        max(0, now.requests - then.requests),
+        max(0, now.upstream_errors - then.upstream_errors),
+        max(0, now.user_errors - then.user_errors),
+    )
+
+
+def _undoing(platform: Platform, rollout: Rollout) -> Outcome:
+    platform.registry.set_alias("champion", rollout.candidate)
+    platform.registry.annotate(rollout.stable, {"mainspring.rolled_back": rollout.reason})
     return _retire(platform, rollout, rollout.candidate)
 
 
@@ -193,16 +288,24 @@ def _rolling_back(platform: Platform, rollout: Rollout) -> Outcome:
 
 def _retire(platform: Platform, rollout: Rollout, stable: str) -> Outcome:
     """Give `stable` all traffic; what else runs is stopped in the next phase."""
-    step = replace(
-        rollout,
-        stable=stable,
-        candidate="",
-        candidate_build="",
-        weight_percent=0,
-        phase="retiring",
-        paused_by="",
-        phase_since=platform.clock.now(),
+    return _put(
+        platform,
+        replace(
+            rollout,
+            stable=stable,
+            candidate="",
+            candidate_build="",
+            weight_percent=0,
+            mirror_percent=0,
+            phase="retiring",
+            paused_by="",
+        ),
     )
+
+
+def _put(platform: Platform, rollout: Rollout) -> Outcome:
+    """Make the world as a phase asks, then write the phase down."""
+    step = replace(rollout, phase_since=platform.clock.now())
     waiting = _keep(platform, step)
     if waiting is not STILL:
         return waiting
@@ -214,7 +317,7 @@ def _retiring(platform: Platform, rollout: Rollout) -> Outcome:
     for endpoint in platform.server.endpoints():
         if endpoint.version != rollout.stable or endpoint.build:
             platform.server.stop(endpoint.version, build=endpoint.build)
-    rested = replace(rollout, phase="idle", phase_since=platform.clock.now(), evidence={})
+    rested = replace(rollout, phase="idle", phase_since=platform.clock.now(), evidence={}, steps=(), step=0)
     platform.ledger.put_state({ROLLOUT: dump(rested)})
     return MOVED
 
@@ -268,8 +371,11 @@ def _endpoint(platform: Platform, version: str, build: str) -> Endpoint | None:
 PHASES: dict[RolloutPhase, Callable[[Platform, Rollout], Outcome]] = {
     "idle": _idle,
     "deploying": _deploying,
+    "shadow": _shadow,
     "canary": _canary,
     "promoting": _promoting,
+    "guard": _guard,
     "rolling_back": _rolling_back,
+    "undoing": _undoing,
     "retiring": _retiring,
 }

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from mainspring.domain.decision import Decision
 from mainspring.domain.errors import DataError
 
-Wish = Literal["retrain", "start", "abort", "promote", "approve", "pause", "resume", "freeze", "unfreeze"]
+Wish = Literal["retrain", "start", "abort", "promote", "approve", "pause", "resume", "undo", "freeze", "unfreeze"]
 EXTERNAL = "external"
 """The actor of a request that came by another tool."""
 
@@ -41,6 +41,7 @@ class PersonRequest:
             "approve": f"approval of version {self.version}",
             "pause": "a pause of the rollout",
             "resume": "the rollout to go on",
+            "undo": "the old version back",
             "freeze": f"a freeze until {self.until:%Y-%m-%d %H:%M} UTC" if self.until else "a freeze",
             "unfreeze": "the end of the freeze",
         }[self.wish]

@@ -18,9 +18,12 @@ from mainspring.platforms.challenger import LaptopChallengers
 from mainspring.platforms.drift import LaptopDrift
 from mainspring.platforms.laptop import LaptopFeatures
 from mainspring.platforms.runs import runner
+from mainspring.platforms.shadow import LaptopShadow
 from mainspring.ports import Clock
 from mainspring.serving.config import OnlineStoreConfig, OnlineView
 from mainspring.settings.load import LoadedProject
+
+_SHADOW_SECONDS = 5.0
 
 
 def laptop(
@@ -37,6 +40,7 @@ def laptop(
     registry = MlflowRegistry(settings.name, Tracking(settings, paths), paths.models)
     log = ParquetPredictionLog(paths)
     evidence = EnvoyEvidence(paths)
+    labels = KnownLabels(features.questions)
     server = LaptopModelServer(
         settings, paths, replayed=replayed, online=lambda: online_store(loaded, features), error_shares=error_shares
     )
@@ -51,10 +55,11 @@ def laptop(
         router=EnvoyRouter(settings, paths),
         evidence=evidence,
         log=log,
-        labels=KnownLabels(features.questions),
+        labels=labels,
         notifier=FileNotifier(paths.state / "alerts.jsonl", quiet=quiet),
         drift=LaptopDrift(loaded, registry, log),
         challengers=LaptopChallengers(loaded, features, registry),
+        shadow=LaptopShadow(settings, log, labels, registry, every_seconds=0.0 if replayed else _SHADOW_SECONDS),
         record_failures=evidence.record_failures,
     )
 

@@ -102,7 +102,7 @@ def look(loaded: LoadedProject) -> Status:
     verdict = ""
     if rollout.phase == "canary":
         counts = EnvoyEvidence(paths).counts(rollout.id)
-        found = judge(rollout, counts, loaded.settings.rollout, now)
+        found = judge(rollout, counts, loaded.settings.rollout.limits, now)
         verdict = f"{found.action.replace('_', ' ')}: {found.reason}"
     report = latest(paths.drift)
     requests = tuple(one.what for one in pending(ledger))

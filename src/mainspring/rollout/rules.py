@@ -1,37 +1,38 @@
 """The first rules of a rollout: error limits by assigned arm, least time and least evidence at each step.
 
-Pure functions over nouns. The tests with a stated error rate that come later take the place of `_over_the_limits`.
+Pure functions over nouns. The tests with a stated error rate that come later take the place of `over_the_limits`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from mainspring.domain.rollout import Arm, ArmCounts, Rollout
-from mainspring.settings.project import LimitSettings, RolloutSettings
+from mainspring.domain.time import duration_in_words
+from mainspring.settings.rollout import LimitSettings
 
 Action = Literal["continue", "advance", "promote", "roll_back"]
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What to do with a canary, why, and the numbers it was taken from. `weight_percent` is meant for `advance`."""
+    """What to do with a candidate, why, and the numbers it was taken from."""
 
     action: Action
     reason: str
     numbers: dict[str, Any] = field(default_factory=dict)
-    weight_percent: int = 0
 
 
-def judge(rollout: Rollout, counts: Mapping[Arm, ArmCounts], settings: RolloutSettings, now: datetime) -> Judgement:
-    """Judge a canary by what its arms did since the rollout began.
+def judge(rollout: Rollout, counts: Mapping[Arm, ArmCounts], limits: LimitSettings, now: datetime) -> Judgement:
+    """Judge a step by what the arms did since the rollout began; during a shadow the candidate's are its copies.
 
     Limits are looked at first: a candidate that breaks them goes back however short it has been there. No request is no
-    evidence: without `min_requests` of its own the candidate neither advances nor goes back.
+    evidence: without its step's `min_requests` the candidate neither advances nor goes back.
     """
+    step = rollout.steps[rollout.step]
     candidate = counts.get("candidate", ArmCounts())
     stable = counts.get("stable", ArmCounts())
     numbers = {
@@ -40,26 +41,24 @@ def judge(rollout: Rollout, counts: Mapping[Arm, ArmCounts], settings: RolloutSe
         "stable_requests": stable.requests,
         "stable_errors": stable.upstream_errors,
         "weight_percent": rollout.weight_percent,
+        "mirror_percent": rollout.mirror_percent,
     }
-    broken = _over_the_limits(candidate, stable, settings.limits)
+    broken = over_the_limits(candidate, stable, limits)
     if broken:
         return Judgement("roll_back", broken, numbers)
-    since = rollout.phase_since
-    waited = since is None or now - since >= settings.step_time
-    if not waited:
-        return Judgement("continue", f"least time at this step is {settings.step_time}", numbers)
-    if candidate.requests < settings.min_requests:
-        return Judgement(
-            "continue", f"{candidate.requests} of at least {settings.min_requests} requests so far", numbers
-        )
-    later = [step for step in settings.steps if step > rollout.weight_percent]
-    evidence = f"{candidate.upstream_errors} errors in {candidate.requests} requests, within the limits"
-    if later:
-        return Judgement("advance", evidence, numbers, later[0])
-    return Judgement("promote", evidence, numbers)
+    since, least = rollout.phase_since, timedelta(seconds=step.seconds)
+    if since is not None and now - since < least:
+        return Judgement("continue", f"least time at this step is {duration_in_words(least)}", numbers)
+    if candidate.requests < step.min_requests:
+        return Judgement("continue", f"{candidate.requests} of at least {step.min_requests} requests so far", numbers)
+    copied = " copied" if step.kind == "shadow" else ""
+    evidence = f"{candidate.upstream_errors} errors in {candidate.requests}{copied} requests, within the limits"
+    last = rollout.step + 1 == len(rollout.steps)
+    return Judgement("promote" if last else "advance", evidence, numbers)
 
 
-def _over_the_limits(candidate: ArmCounts, stable: ArmCounts, limits: LimitSettings) -> str:
+def over_the_limits(candidate: ArmCounts, stable: ArmCounts, limits: LimitSettings) -> str:
+    """Which limit an arm is over beside another one, in words; "" when it is within them."""
     rate = candidate.error_rate
     if rate is None or candidate.requests < limits.min_requests:
         return ""

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -47,13 +47,23 @@ def keys_of(part: str = "") -> list[Key]:
 def _walk(model: type[BaseModel], prefix: str) -> Iterator[Key]:
     for name, field in model.model_fields.items():
         key = f"{prefix}{name}"
-        inner = [one for one in (field.annotation, *get_args(field.annotation)) if _is_model(one)]
-        if inner:
+        listed = get_origin(field.annotation) is list
+        inner = [one for one in _parts_of(field.annotation) if _is_model(one)]
+        if inner and not listed:
             named = get_origin(field.annotation) is dict
             yield from _walk(inner[0], f"{key}.<name>." if named else f"{key}.")
         else:
             default = "required" if field.is_required() else _written(field.get_default(call_default_factory=True))
             yield Key(key, default, " ".join((field.description or "").split()))
+            if inner:
+                yield from _walk(inner[0], f"{key}[].")
+
+
+def _parts_of(annotation: Any) -> Iterator[Any]:
+    """The annotation, and what it is made of: `list[Annotated[X, ...]]` holds X."""
+    yield annotation
+    for one in get_args(annotation):
+        yield from _parts_of(one) if get_origin(one) is Annotated else (one,)
 
 
 def _is_model(annotation: Any) -> bool:
@@ -63,4 +73,6 @@ def _is_model(annotation: Any) -> bool:
 def _written(default: Any) -> str:
     if isinstance(default, str):
         return default
-    return duration_in_words(default) if isinstance(default, timedelta) else json.dumps(default)
+    if isinstance(default, timedelta):
+        return duration_in_words(default)
+    return json.dumps(default, default=lambda part: part.model_dump(mode="json", exclude_none=True))

@@ -7,34 +7,13 @@ suggestions for a misspelt key live in `settings.load`.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import Field, model_validator
 
-from mainspring.domain.errors import ConfigError
 from mainspring.domain.metric import DEFAULT_METRIC, METRICS, Metric, Task
-from mainspring.domain.time import DURATION_PATTERN, duration_in_words, parse_duration
-
-
-def _duration(value: object) -> object:
-    if isinstance(value, int | float) and value != 0:
-        raise ValueError(f"{value} has no unit; valid: {value}s, {value}m, {value}h, {value}d, {value}w")
-    if not isinstance(value, str):
-        return value
-    try:
-        return parse_duration(value)
-    except ConfigError as error:
-        raise ValueError(f"{error.what}; valid: {error.valid}") from error
-
-
-_WORDS = Annotated[str, Field(pattern=DURATION_PATTERN, examples=["30s", "15m", "3h", "28d", "2w"])]
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(_duration, json_schema_input_type=_WORDS),
-    # Defaults in the JSON schema read as they would be written.
-    PlainSerializer(duration_in_words, return_type=str, when_used="json"),
-]
-"""A duration in words: `30s`, `15m`, `3h`, `28d`, `2w`."""
+from mainspring.settings.part import Duration, Part
+from mainspring.settings.rollout import RolloutSettings
 
 _MOST_WINDOWS = 1_000
 """Each window of the trailing reference is read on its own: four weeks by the hour are 672."""
@@ -42,11 +21,7 @@ _MOST_WINDOWS = 1_000
 ColumnType = Literal["int", "float", "bool", "str", "time", "date", "category"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, str_strip_whitespace=True)
-
-
-class SourceSettings(_Part):
+class SourceSettings(Part):
     """One table that the project reads: a file, a folder of files, or a table behind a SQL URL."""
 
     path: str | None = None
@@ -79,7 +54,7 @@ class SourceSettings(_Part):
         return self
 
 
-class TargetSettings(_Part):
+class TargetSettings(Part):
     """What is predicted. Each row of the source is one question that could have been asked, with its answer, if any."""
 
     source: str
@@ -100,7 +75,7 @@ class TargetSettings(_Part):
     """The column with each row's weight in training, no input of the model; the gate counts every row once. None: all 1."""
 
 
-class TransformSettings(_Part):
+class TransformSettings(Part):
     """A function of `transforms.py` that computes the rows of the view of the same name."""
 
     every: Duration = timedelta(days=1)
@@ -109,7 +84,7 @@ class TransformSettings(_Part):
     """How far back rows are computed before the first instant of training data."""
 
 
-class FeatureSettings(_Part):
+class FeatureSettings(Part):
     """The model's inputs: columns of the request, and feature views."""
 
     request: list[str] | None = None
@@ -128,7 +103,7 @@ class FeatureSettings(_Part):
     """A missing or stale feature: answer with NaN and a flag where training saw nulls, or refuse. Never a silent 0."""
 
 
-class SplitSettings(_Part):
+class SplitSettings(Part):
     """How rows are divided for training and for the gate."""
 
     holdout: Duration = timedelta(days=14)
@@ -143,7 +118,7 @@ class SplitSettings(_Part):
     """Train on this much of the newest history. None: all of it."""
 
 
-class GateSettings(_Part):
+class GateSettings(Part):
     """When a trained model may be shipped."""
 
     metric: str | None = None
@@ -167,32 +142,7 @@ class GateSettings(_Part):
     """Smaller slices are reported, not judged: their interval is wider than `slice_max_loss`."""
 
 
-class LimitSettings(_Part):
-    """A canary's error limits, counted by assigned arm."""
-
-    min_requests: int = Field(default=20, ge=1)
-    """Requests of the candidate before its error rate is looked at."""
-    max_error_percent: float = Field(default=5.0, gt=0, le=100)
-    """The candidate goes back when its error rate is above this..."""
-    max_error_ratio: float = Field(default=2.0, gt=0)
-    """...and above this many times stable's: an incident that hits both is nobody's fault."""
-
-
-class RolloutSettings(_Part):
-    """How a candidate takes over."""
-
-    steps: list[int] = Field(default_factory=lambda: [10])
-    """The candidate's share in whole percent, step by step, before it gets everything. 10/90, as in the diagrams."""
-    step_time: Duration = timedelta(days=1)
-    """Least event time at each step: one daily cycle."""
-    min_requests: int = Field(default=25, ge=0)
-    """Least requests of the candidate at each step."""
-    limits: LimitSettings = LimitSettings()
-    approval: Literal["auto", "person"] = "auto"
-    """Whether a person has to approve a version before it takes traffic."""
-
-
-class DriftSettings(_Part):
+class DriftSettings(Part):
     """What is compared, how often, and what counts as drift."""
 
     every: Duration = timedelta(days=1)
@@ -219,7 +169,7 @@ class DriftSettings(_Part):
         return self
 
 
-class RetrainSettings(_Part):
+class RetrainSettings(Part):
     """When a new model is asked for."""
 
     policy: Literal["on_regret", "on_alarm", "on_schedule", "never"] = "on_regret"
@@ -243,7 +193,7 @@ class RetrainSettings(_Part):
     """`on_regret`: retrain a champion older than this in any case. None: never by age alone."""
 
 
-class ServingSettings(_Part):
+class ServingSettings(Part):
     """Ports and limits of what callers reach."""
 
     port: int = Field(default=8080, ge=0, le=65535)
@@ -257,7 +207,7 @@ class ServingSettings(_Part):
     """Whether each prediction is on the disk, not only with the kernel, before it is answered."""
 
 
-class TrackingSettings(_Part):
+class TrackingSettings(Part):
     """MLflow."""
 
     uri: str | None = None
@@ -266,7 +216,7 @@ class TrackingSettings(_Part):
     """The experiment's name. None: the project's."""
 
 
-class ProjectSettings(_Part):
+class ProjectSettings(Part):
     """A project: one model, from its sources to its retraining."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")

@@ -1,0 +1,161 @@
+"""A strategy's steps: shadow, canary, promotion, guard; each way back; and every write a place to be killed at."""
+
+from contextlib import suppress
+from datetime import timedelta
+
+import pytest
+
+from mainspring.domain.errors import ConflictError
+from mainspring.domain.rollout import ArmCounts
+from mainspring.domain.shadow_report import ShadowReport
+from mainspring.loop import reconcile
+from mainspring.loop.requests import answer, ask
+from mainspring.loop.wishes import PersonRequest
+from tests.loop.world import AT, Killed, World
+
+STRATEGY = {
+    "rollout": {"steps": [{"shadow": {}}, 10, {"canary": {"weight": 50, "time": "2h"}}], "guard": {"time": "2d"}}
+}
+HEALTHY = ShadowReport(
+    requests=300, answered=300, differing=40, tolerance=0.01, mean_difference=0.02, largest_difference=0.2
+)
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path, **STRATEGY)
+
+
+def turn(platform, ticks=4):
+    for _ in range(ticks):
+        reconcile(platform)
+
+
+def hours(world, count):
+    world.clock.advance(world.clock.now() + timedelta(hours=count))
+
+
+def in_shadow(world):
+    platform = world.served()
+    world.add("2")
+    turn(platform)
+    assert (world.rollout.phase, world.mirrored) == ("shadow", 100)
+    return platform
+
+
+def in_guard(world):
+    """Version 2 took over from version 1 at the end of all steps."""
+    platform = in_shadow(world)
+    world.shadow = HEALTHY
+    for count in (1, 1, 2):
+        hours(world, count)
+        turn(platform)
+    assert world.rollout.phase == "guard"
+    return platform
+
+
+def test_a_candidate_goes_through_every_step_and_the_old_version_stays_warm(world):
+    platform = in_shadow(world)
+    assert (world.weights, set(world.running)) == ({"stable": 100, "candidate": 0}, {("1", ""), ("2", "")})
+    world.shadow = HEALTHY
+    hours(world, 1)
+    turn(platform)
+    assert (world.rollout.phase, world.rollout.weight_percent, world.mirrored) == ("canary", 10, 0)
+    hours(world, 1)
+    turn(platform)
+    assert world.rollout.weight_percent == 50
+    hours(world, 1)
+    turn(platform)
+    assert world.rollout.phase == "canary"  # this step takes two hours
+    hours(world, 1)
+    turn(platform)
+    assert (world.rollout.phase, world.rollout.stable, world.rollout.candidate) == ("guard", "2", "1")
+    assert (world.weights["stable"], world.mirrored, set(world.running)) == (100, 100, {("1", ""), ("2", "")})
+    assert world.versions["2"].aliases == ("champion",)
+    hours(world, 48)
+    world.settle()
+    assert (world.rollout.phase, world.rollout.stable, set(world.running)) == ("idle", "2", {("2", "")})
+    assert "300 copied requests answered, 40 differ by more than 0.01" in world.rows("weight")[0].why
+
+
+def test_copies_without_an_answer_take_a_candidate_back_and_nobody_saw_it(world):
+    platform = in_shadow(world)
+    world.shadow = ShadowReport(requests=100, answered=80, failed=5, missing=15)
+    turn(platform)
+    (back,) = world.rows("rolled_back")
+    assert "20 errors in 100 requests (20.0%" in back.why
+    assert world.rollout.stable == "1"
+    assert not world.rows("weight")
+
+
+def test_a_guarded_promotion_is_undone_in_one_tick(world):
+    platform = in_guard(world)
+    row = ask(platform.ledger, PersonRequest("undo", "eva", world.clock.now(), reason="complaints"))
+    turn(platform, 1)
+    assert (world.weights["stable"], world.mirrored) == (100, 0)
+    assert (world.rollout.stable, world.versions["1"].aliases) == ("1", ("champion",))
+    assert answer(platform.ledger, row).what == "version 2 rolled back: the promotion is undone, back to version 1"
+    assert "complaints" in world.versions["2"].tags["mainspring.rolled_back"]
+    world.settle()
+    assert (world.rollout.phase, set(world.running)) == ("idle", {("1", "")})
+    with pytest.raises(ConflictError, match="no rollout is under way"):
+        ask(world.ledger, PersonRequest("undo", "eva", world.clock.now()))
+
+
+def test_a_new_version_that_fails_in_the_guard_goes_back(world):
+    world.counts = {"stable": ArmCounts(900, 9), "candidate": ArmCounts(100, 1)}
+    platform = in_guard(world)
+    world.counts = {"stable": ArmCounts(960, 29), "candidate": ArmCounts(100, 1)}
+    turn(platform)
+    (back,) = world.rows("rolled_back")
+    assert "20 errors in 60 requests (33.3%; limit 5 % and 2 times stable's 1.0%)" in back.why
+    world.settle()
+    assert world.rollout.stable == "1"
+    assert world.sent[-1].severity == "critical"
+
+
+def test_in_the_guard_neither_a_run_nor_another_rollout_begins(world):
+    in_guard(world)
+    world.add("3")
+    world.settle()
+    assert (world.rollout.phase, world.rollout.candidate) == ("guard", "1")
+    with pytest.raises(ConflictError, match="version 2, guarded: version 1 is warm"):
+        ask(world.ledger, PersonRequest("retrain", "eva", AT))
+    hours(world, 48)
+    world.settle()
+    assert (world.rollout.phase, world.rollout.candidate) == ("shadow", "3")
+
+
+@pytest.mark.parametrize("undone", [False, True])
+def test_killed_before_any_write_the_steps_come_to_the_same_end(tmp_path, undone):
+    def life(folder, fuse=None):
+        world = World(folder, **STRATEGY)
+        world.served()
+        world.add("2")
+        world.shadow, world.fuse, asked = HEALTHY, fuse, False
+        for _ in range(60):
+            with suppress(Killed):
+                world.settle()
+                if undone and world.rollout.phase == "guard" and not asked:
+                    asked = True
+                    ask(world.ledger, PersonRequest("undo", "eva", world.clock.now()))
+                    world.settle()
+                hours(world, 1)
+            world.fuse = None
+        return world, [(one.id, one.kind, one.version) for one in world.ledger.decisions() if one.kind != "requested"]
+
+    (tmp_path / "whole").mkdir()
+    world, whole = life(tmp_path / "whole")
+    assert world.rollout.stable == ("1" if undone else "2")
+    for fuse in range(world.writes):
+        folder = tmp_path / str(fuse)
+        folder.mkdir()
+        other, rows = life(folder, fuse)
+        assert (rows, other.rollout.stable, other.running.keys()) == (whole, world.rollout.stable, world.running.keys())
+
+
+def test_a_strategy_is_refused_that_goes_down_or_says_nothing(tmp_path):
+    with pytest.raises(ValueError, match="a candidate's share grows from step to step"):
+        World(tmp_path, rollout={"steps": [50, 10]})
+    with pytest.raises(ValueError, match="a step is either"):
+        World(tmp_path, rollout={"steps": [{}]})
