@@ -14,7 +14,8 @@ class Row:
     """One comparison. `product` and `peer` are seconds, the median of several repetitions in this run.
 
     `goal` is a ratio peer / product to reach, or, with `at_most`, a ratio product / peer not to exceed, or, with `beyond`,
-    the seconds that the product may take beyond the peer.
+    the seconds that the product may take beyond the peer. With `rate` both are a number each second, and the goal is a
+    ratio product / peer to reach.
     """
 
     name: str
@@ -23,13 +24,14 @@ class Row:
     goal: float
     at_most: bool = False
     beyond: bool = False
+    rate: bool = False
 
     @property
     def ratio(self) -> float:
-        """peer / product, or product / peer with `at_most`, or with `beyond` the share of the allowance that was used."""
+        """peer / product; product / peer with `at_most` or `rate`; with `beyond` the share of the allowance that was used."""
         if self.beyond:
             return (self.product - self.peer) / self.goal
-        return self.product / self.peer if self.at_most else self.peer / self.product
+        return self.product / self.peer if self.at_most or self.rate else self.peer / self.product
 
     @property
     def met(self) -> bool:
@@ -51,7 +53,8 @@ def report(rows: list[Row], *, as_json: bool) -> None:
     for row in rows:
         bound = f"+{row.goal:g} s" if row.beyond else f"{'<=' if row.at_most else '>='} {row.goal:g}"
         goal = f"{bound} {'met' if row.met else 'MISSED'}"
-        print(f"{row.name:<44}{row.product:>9.3f}s{row.peer:>9.3f}s{row.ratio:>9.2f}  {goal}")
+        numbers = "".join(f"{one:>8.0f}/s" if row.rate else f"{one:>9.4g}s" for one in (row.product, row.peer))
+        print(f"{row.name:<44}{numbers}{row.ratio:>9.2f}  {goal}")
     print(f"machine: {_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}")
 
 
