@@ -126,5 +126,6 @@ def _outputs(column: Any, signature: Signature) -> Any:
     """[rows], or of several classes [rows, classes]."""
     import numpy as np
 
-    found = np.array(column.to_pylist(), np.float64).reshape(len(column), -1)
-    return found if signature.task == "multiclass" else found[:, 0] if len(found) else np.zeros(0)
+    width = len(signature.classes) if signature.task == "multiclass" else 1
+    found = np.array(column.to_pylist(), np.float64).reshape(len(column), width)
+    return found if width > 1 else found[:, 0]
