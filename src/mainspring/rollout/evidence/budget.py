@@ -32,11 +32,17 @@ class Budget:
     def __post_init__(self) -> None:
         unknown = sorted(set(self.weights) - set(TESTS))
         if unknown:
-            raise ConfigError(f"no test is called {', '.join(unknown)}", where="rollout: weights", valid=", ".join(TESTS))
+            raise ConfigError(
+                f"no test is called {', '.join(unknown)}", where="rollout: weights", valid=", ".join(TESTS)
+            )
         if not 0 < self.alpha < 1:
-            raise ConfigError(f"{self.alpha} is no error rate", where="rollout: alpha", valid="between 0 and 1, such as 0.05")
+            raise ConfigError(
+                f"{self.alpha} is no error rate", where="rollout: alpha", valid="between 0 and 1, such as 0.05"
+            )
         if any(weight < 0 for weight in self.weights.values()) or not sum(self.weights.values()):
-            raise ConfigError("weights are not negative and not all 0", where="rollout: weights", valid="errors: 3, quality: 1")
+            raise ConfigError(
+                "weights are not negative and not all 0", where="rollout: weights", valid="errors: 3, quality: 1"
+            )
 
     def alpha_of(self, test: str) -> float:
         """The test's share of `alpha` for rejecting."""

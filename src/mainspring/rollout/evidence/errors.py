@@ -71,7 +71,9 @@ class ErrorBatch:
     def __post_init__(self) -> None:
         if not 0 < self.weight < 1:
             raise ValueError(f"arms are compared at a weight between 0 and 1, not {self.weight}")
-        if not (0 <= self.errors_stable <= self.requests_stable and 0 <= self.errors_candidate <= self.requests_candidate):
+        if not (
+            0 <= self.errors_stable <= self.requests_stable and 0 <= self.errors_candidate <= self.requests_candidate
+        ):
             raise ValueError(f"errors are at least 0 and at most as many as requests: {self}")
 
 
@@ -118,7 +120,8 @@ class ErrorProcess:
             starts = (RatioStart(log_sum_exp(self._ratio_log_wealth()), self.restarts),)
         both = batch.errors_stable + batch.errors_candidate
         starts = tuple(
-            RatioStart(s.log_wealth, s.restart, s.errors + both, s.errors_candidate + batch.errors_candidate) for s in starts
+            RatioStart(s.log_wealth, s.restart, s.errors + both, s.errors_candidate + batch.errors_candidate)
+            for s in starts
         )
         staked = np.array(self.margin_log_wealth) + margin_log_e(batch, self.limits.margin)
         now = replace(

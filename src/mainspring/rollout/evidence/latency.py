@@ -31,7 +31,7 @@ class LatencyHistogram:
 
     def __post_init__(self) -> None:
         edges = self.edges_seconds
-        if len(self.counts) != len(edges) + 1 or any(a >= b for a, b in zip(edges, edges[1:], strict=False)):
+        if len(self.counts) != len(edges) + 1 or list(edges) != sorted(set(edges)):
             raise ValueError("a histogram has ascending edges and one count more than edges")
 
     @property
@@ -83,9 +83,7 @@ def slow_edge(past: LatencyHistogram, *, share: float = 0.05) -> float:
     raise ValueError(f"more than {share:.0%} of stable's requests are slower than the last edge of the histogram")
 
 
-def slow_batch(
-    stable: LatencyHistogram, candidate: LatencyHistogram, tau_seconds: float, weight: float
-) -> ErrorBatch:
+def slow_batch(stable: LatencyHistogram, candidate: LatencyHistogram, tau_seconds: float, weight: float) -> ErrorBatch:
     """What `ErrorProcess.after` takes, with "slower than tau" for a failure. A request without an answer is beyond every edge."""
     slow_stable, slow_candidate = stable.slower_than(tau_seconds), candidate.slower_than(tau_seconds)
     return ErrorBatch(stable.requests, slow_stable, candidate.requests, slow_candidate, weight)

@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, replace
 
 from mainspring.rollout.evidence.mixture import log_beta_binomial
-from mainspring.rollout.evidence.verdict import Evidence, odds
+from mainspring.rollout.evidence.verdict import Evidence
 
 # How many units the prior is worth: it expects a mismatch of about sqrt(w (1-w) / 1000), a point at w = 10 %.
 _CONCENTRATION = 1000.0
@@ -61,4 +61,6 @@ def judge_split(process: SplitProcess, alpha: float = 0.001) -> Evidence:
     told = f"{process.candidate} of {total} units were assigned to the candidate ({process.candidate / total:.2%})"
     if process.log_e >= needed["split"]:
         return Evidence("REJECT", f"{told}, not the {process.weight:.2%} asked for", values, needed)
-    return Evidence("INCONCLUSIVE", f"{told}, as far as one can tell the {process.weight:.2%} asked for", values, needed)
+    return Evidence(
+        "INCONCLUSIVE", f"{told}, as far as one can tell the {process.weight:.2%} asked for", values, needed
+    )

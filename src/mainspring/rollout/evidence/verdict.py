@@ -37,7 +37,8 @@ class Evidence:
 
     def __str__(self) -> str:
         told = "; ".join(
-            f"{name} {odds(value)}" + (f" (needs {odds(self.log_thresholds[name])})" if name in self.log_thresholds else "")
+            f"{name} {odds(value)}"
+            + (f" (needs {odds(self.log_thresholds[name])})" if name in self.log_thresholds else "")
             for name, value in self.log_e_values.items()
         )
         needed = (
