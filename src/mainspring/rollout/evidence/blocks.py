@@ -73,3 +73,17 @@ def split_differences(losses: ArrayLike, on_candidate: ArrayLike, blocks: ArrayL
     each = loss * np.where(ours, 1 / share, -1 / (1 - share))
     _, of_row = np.unique(np.asarray(blocks), return_inverse=True)
     return np.asarray(np.bincount(of_row, weights=each) / np.bincount(of_row), np.float64)
+
+
+def pooled(differences: ArrayLike, blocks: int) -> Numbers:
+    """Means of each `blocks` neighbours [..., blocks]; the rest, not yet a whole one, waits.
+
+    Days that resemble the day before fool every test about the long run; weeks of them resemble each other much less.
+
+    >>> pooled([1.0, 2.0, 3.0, 5.0, 9.0], 2).tolist()
+    [1.5, 4.0]
+    """
+    seen = np.asarray(differences, np.float64)
+    whole = seen.shape[-1] // blocks
+    found: Numbers = seen[..., : whole * blocks].reshape(*seen.shape[:-1], whole, blocks).mean(axis=-1)
+    return found
