@@ -5,7 +5,7 @@ holds, the chance that the wealth ever reaches `1/alpha` is at most `alpha` (Vil
 
 - `verdict`: `Evidence`, what a test says, and how several are told as one.
 - `budget`: one `alpha` for the rollout, shared among the tests that can end it.
-- `errors`: errors of the candidate beside stable's, by a ratio and by a margin.
+- `errors`: errors of the candidate beside stable's, by a ratio and by a margin. `ratio`: the processes of the first.
 - `latency`: the same on requests slower than a bucket edge; a band around all quantiles beside it.
 - `quality`: match or beat, on blocks of time. `margin`: what "match" may cost. `forecast`: how many blocks it still takes.
 - `sample_ratio`: whether the split is the one that was configured.

@@ -18,8 +18,8 @@ fails is one draw and not a thousand: there, count each user once (his first req
 at 1 and is an e-process for every moment at which one may stop.
 
 **Weights may change.** The margin's bets are set anew from the weight of each batch, which is known before its requests. The
-ratio's processes are settled when the weight changes: their whole wealth is staked on one new process, whose `p0` is that of
-the new weight. What the e-value is multiplied with has, in each segment, a mean of at most 1 given the past, so the product
+ratio's processes are settled when the weight changes: their whole wealth is staked anew, with the `p0` of the new weight; where
+the wealthiest one had found a candidate beyond the limit, half of it on a prior around what that one had learnt. What the e-value is multiplied with has, in each segment, a mean of at most 1 given the past, so the product
 over segments is an e-process. Old processes are thinned in the same way: the wealth of one goes to its neighbour.
 
 Sources: Ville 1939; Shin, Ramdas, Rinaldo, E-detectors, arXiv 2203.03532; Waudby-Smith, Ramdas, arXiv 2010.09686.
@@ -31,14 +31,12 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from mainspring.rollout.evidence.mixture import Numbers, log_mean_exp, log_sum_exp, log_upper_beta
+from mainspring.rollout.evidence.mixture import Numbers, log_mean_exp, log_sum_exp
+from mainspring.rollout.evidence.ratio import RatioStart, log_wealth, settled, thinned
 from mainspring.rollout.evidence.verdict import Evidence, odds
 
 RESTART_EVERY = 1000
-_MOST_STARTS = 24
-_PRIOR = 0.5
 # Half of the largest stake that cannot lose everything, and halves of it: large effects want large stakes.
 _STAKES = 0.5 * 0.5 ** np.arange(6)
 
@@ -78,19 +76,6 @@ class ErrorBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class RatioStart:
-    """A process of the ratio test: the log of its wealth when its counts were 0, and its counts since.
-
-    `restart` is when it was begun, in restarts.
-    """
-
-    log_wealth: float
-    restart: int
-    errors: int = 0
-    errors_candidate: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class ErrorProcess:
     """The state of the test; small, JSON through `domain.codec`, and the same for a rollout of any length.
 
@@ -116,12 +101,12 @@ class ErrorProcess:
     def after(self, batch: ErrorBatch) -> ErrorProcess:
         """The state after one more batch."""
         starts = self.ratio_starts
-        if batch.weight != self.weight and self.weight:
-            starts = (RatioStart(log_sum_exp(self._ratio_log_wealth()), self.restarts),)
-        both = batch.errors_stable + batch.errors_candidate
+        if self.weight and batch.weight != self.weight:
+            starts = settled(starts, self.weight, batch.weight, self.limits.ratio, self.restarts)
+        both, ours = batch.errors_stable + batch.errors_candidate, batch.errors_candidate
         starts = tuple(
-            RatioStart(s.log_wealth, s.restart, s.errors + both, s.errors_candidate + batch.errors_candidate)
-            for s in starts
+            replace(start, errors=start.errors + both, errors_candidate=start.errors_candidate + ours)
+            for start in starts
         )
         staked = np.array(self.margin_log_wealth) + margin_log_e(batch, self.limits.margin)
         now = replace(
@@ -139,7 +124,7 @@ class ErrorProcess:
     @property
     def log_e_ratio(self) -> float:
         """Log e-value against `q_c <= ratio * q_s`."""
-        return log_sum_exp([*self._ratio_log_wealth(), self._log_cash])
+        return log_sum_exp([*log_wealth(self.ratio_starts, self.weight, self.limits.ratio), self._log_cash])
 
     @property
     def log_e_margin(self) -> float:
@@ -155,14 +140,6 @@ class ErrorProcess:
     def _log_cash(self) -> float:
         return -math.log(self.restarts + 1)
 
-    def _ratio_log_wealth(self) -> Numbers:
-        starts = self.ratio_starts
-        log_wealth = np.array([start.log_wealth for start in starts])
-        if not self.weight:
-            return log_wealth
-        ours, all_ = [start.errors_candidate for start in starts], [start.errors for start in starts]
-        return log_wealth + ratio_log_e(ours, all_, self.weight, self.limits.ratio)
-
     def _restarted(self) -> ErrorProcess:
         due = (self.requests_stable + self.requests_candidate) // RESTART_EVERY + 1
         if due == self.restarts:
@@ -171,30 +148,8 @@ class ErrorProcess:
         staked = math.log(1 / (self.restarts + 1) - 1 / (due + 1))
         margin = np.logaddexp(np.array(self.margin_log_wealth), staked)
         starts = (*self.ratio_starts, RatioStart(staked, due))
-        now = replace(self, restarts=due, ratio_starts=starts, margin_log_wealth=tuple(margin.tolist()))
-        return now if len(starts) <= _MOST_STARTS else now._thinned()
-
-    def _thinned(self) -> ErrorProcess:
-        """One process fewer: the one whose neighbours are closest for its age, so that ages stay spread geometrically."""
-        begun = np.array([start.restart for start in self.ratio_starts])
-        gone = int(np.argmin((begun[2:] - begun[:-2]) / (self.restarts - begun[1:-1] + 1))) + 1
-        wealth, heir = self._ratio_log_wealth(), self.ratio_starts[gone + 1]
-        # The heir's wealth is counted from its beginning: divided by what it has gained since.
-        inherited = np.logaddexp(wealth[gone], wealth[gone + 1]) - (wealth[gone + 1] - heir.log_wealth)
-        kept = replace(heir, log_wealth=float(inherited))
-        return replace(self, ratio_starts=(*self.ratio_starts[:gone], kept, *self.ratio_starts[gone + 2 :]))
-
-
-def ratio_log_e(errors_candidate: ArrayLike, errors: ArrayLike, weight: float, ratio: float) -> Numbers:
-    """Log e-value against `q_c <= ratio * q_s` from `errors` of which `errors_candidate` were the candidate's (broadcast).
-
-    >>> round(float(ratio_log_e(1000, 10_000, 0.1, 1.5)), 2)
-    -7.98
-    """
-    k, n = np.asarray(errors_candidate, np.float64), np.asarray(errors, np.float64)
-    p0 = weight * ratio / (weight * ratio + 1 - weight)
-    above = log_upper_beta(k + _PRIOR, n - k + _PRIOR, p0) - log_upper_beta(_PRIOR, _PRIOR, p0)
-    return above - k * math.log(p0) - (n - k) * math.log1p(-p0)
+        starts = thinned(starts, due, self.weight, self.limits.ratio)
+        return replace(self, restarts=due, ratio_starts=starts, margin_log_wealth=tuple(margin.tolist()))
 
 
 def margin_log_e(batch: ErrorBatch, margin: float) -> Numbers:
