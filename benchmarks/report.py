@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. `product` and `peer` are seconds, the median of several repetitions in this run.
+    """One comparison. `product` and `peer` are seconds, the median of several repetitions in this run, or another `unit`.
 
     `goal` is a ratio peer / product to reach, or, with `at_most`, a ratio product / peer not to exceed, or, with `beyond`,
     the seconds that the product may take beyond the peer. With `rate` both are a number each second, and the goal is a
@@ -25,6 +25,7 @@ class Row:
     at_most: bool = False
     beyond: bool = False
     rate: bool = False
+    unit: str = "s"
 
     @property
     def ratio(self) -> float:
@@ -49,13 +50,17 @@ def report(rows: list[Row], *, as_json: bool) -> None:
             json.dumps([{**{f: asdict(r)[f] for f in fields}, "ratio": r.ratio, "met": r.met} for r in rows], indent=2)
         )
         return
-    print(f"{'comparison':<44}{'product':>10}{'peer':>10}{'ratio':>9}  goal")
+    width = max([44, *(len(row.name) + 1 for row in rows)])
+    print(f"{'comparison':<{width}}{'product':>10}{'peer':>10}{'ratio':>9}  goal")
     for row in rows:
         bound = f"+{row.goal:g} s" if row.beyond else f"{'<=' if row.at_most else '>='} {row.goal:g}"
         goal = f"{bound} {'met' if row.met else 'MISSED'}"
-        numbers = "".join(f"{one:>8.0f}/s" if row.rate else f"{one:>9.4g}s" for one in (row.product, row.peer))
-        print(f"{row.name:<44}{numbers}{row.ratio:>9.2f}  {goal}")
+        print(f"{row.name:<{width}}{_told(row, row.product):>10}{_told(row, row.peer):>10}{row.ratio:>9.2f}  {goal}")
     print(f"machine: {_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+
+
+def _told(row: Row, value: float) -> str:
+    return f"{value:,.0f}{row.unit}" if value >= 10_000 else f"{value:.3f}{row.unit}"
 
 
 def _processor() -> str:

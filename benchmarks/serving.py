@@ -56,8 +56,8 @@ def main() -> None:
     rate = {name: median([one for one, _ in runs]) for name, runs in found.items()}
     p99 = {name: median([one for _, one in runs]) for name, runs in found.items()}
     rows = [
-        Row("requests/s beside KServe's SDK server", rate["product"], rate["peer"], 12.0, rate=True),
-        Row("requests/s beside itself without the model", rate["product"], rate["without"], 0.5, rate=True),
+        Row("requests/s beside KServe's SDK server", rate["product"], rate["peer"], 12.0, rate=True, unit="/s"),
+        Row("requests/s beside itself without the model", rate["product"], rate["without"], 0.5, rate=True, unit="/s"),
         Row("p99 of KServe's SDK server / ours", p99["product"], p99["peer"], 8.0),
     ]
     report(rows, as_json=arguments.json)
