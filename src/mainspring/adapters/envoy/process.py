@@ -46,6 +46,11 @@ class EnvoyProcess:
         """The bootstrap it was started with last."""
         return json.loads(self._bootstrap.read_bytes()) if self._bootstrap.exists() else None
 
+    def admin_port(self) -> int:
+        """The port of its admin page; 0 when it was never started."""
+        bootstrap = self.bootstrap()
+        return _admin_port(bootstrap) if bootstrap is not None else 0
+
     def start(self, bootstrap: dict[str, Any]) -> None:
         """Start it, unless it was just started, and wait until its admin page answers.
 
@@ -97,8 +102,7 @@ class EnvoyProcess:
         bootstrap = self.bootstrap()
         if bootstrap is None:
             raise TemporaryError("Envoy was never started", where=str(self._bootstrap))
-        port = bootstrap["admin"]["address"]["socket_address"]["port_value"]
-        connection = HTTPConnection("127.0.0.1", port, timeout=5)
+        connection = HTTPConnection("127.0.0.1", _admin_port(bootstrap), timeout=5)
         try:
             connection.request("POST" if post else "GET", path)
             return connection.getresponse().read().decode()
@@ -149,6 +153,10 @@ def free_port() -> int:
 
 def _callers_port(bootstrap: dict[str, Any]) -> int:
     return int(bootstrap["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"])
+
+
+def _admin_port(bootstrap: dict[str, Any]) -> int:
+    return int(bootstrap["admin"]["address"]["socket_address"]["port_value"])
 
 
 def _port_is_free(port: int) -> None:
