@@ -30,7 +30,7 @@ class EnvoyProcess:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._bootstrap = folder / "bootstrap.json"
-        self._log = folder / "envoy.log"
+        self.log = folder / "envoy.log"
         self._pid = 0
         self._started = ""
 
@@ -58,7 +58,7 @@ class EnvoyProcess:
         """
         with lock_file(self.folder / LOCK) as lock:
             if taken(lock):  # else its starter was killed before it was up
-                self._spawn(bootstrap, self._log, lock)
+                self._spawn(bootstrap, self.log, lock)
         self.await_up()
 
     def await_up(self) -> None:
@@ -68,7 +68,7 @@ class EnvoyProcess:
             if self.alive() and self.ready():
                 return
             time.sleep(0.02)
-        log = self._log
+        log = self.log
         said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:] if log.exists() else []
         raise ConfigError("Envoy did not start: " + (" ".join(said) or "it said nothing"), where=str(self._bootstrap))
 

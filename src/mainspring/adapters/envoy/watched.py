@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from mainspring.adapters.envoy.process import EnvoyProcess
@@ -17,6 +16,7 @@ from mainspring.adapters.envoy.routes import discovery
 from mainspring.domain.errors import MainspringError, TemporaryError
 
 CONFIRM_SECONDS = 10.0
+_LOG_SECONDS = 2.0
 _REJECTED = "config update rejected:"
 
 
@@ -35,6 +35,8 @@ class WatchedFile:
         self._stat = stat
         self._differs = differs
         self._path = envoy.folder / f"{name}.json"
+        self._log = envoy.log
+        self._logged = 0
 
     def resources(self) -> list[dict[str, Any]]:
         """What was written last."""
@@ -87,14 +89,18 @@ class WatchedFile:
         return text.strip().removeprefix(f"{name}: ").strip('"')
 
     def _why(self) -> str:
-        """Envoy's admin page counts refusals; the reason is in its log alone."""
-        log = self._envoy.folder / "envoy.log"
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-        said = [line.split(_REJECTED, 1)[1].strip() for line in lines if _REJECTED in line]
-        return said[-1] if said else "it does not say why"
+        """Envoy's admin page counts refusals; the reason is in its log alone, a moment later."""
+        until = time.monotonic() + _LOG_SECONDS
+        while time.monotonic() < until:
+            said = self._log.read_bytes()[self._logged :].decode(errors="replace") if self._log.exists() else ""
+            if _REJECTED in said:
+                return said.split(_REJECTED, 1)[1].splitlines()[0].strip()
+            time.sleep(0.02)
+        return f"see {self._log}"
 
     def _rename(self, raw: bytes) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._logged = self._log.stat().st_size if self._log.exists() else 0
         part = self._path.with_name(f".{self._name}.part")
         part.write_bytes(raw)
-        Path(part).replace(self._path)
+        part.replace(self._path)
