@@ -113,6 +113,9 @@ def _canary(platform: Platform, rollout: Rollout) -> Outcome:
     waiting = _keep(platform, rollout)
     if waiting is not STILL:
         return waiting
+    candidate = _endpoint(platform, rollout.candidate, rollout.candidate_build)
+    if candidate is not None and candidate.reason:
+        return roll_back(platform, rollout, f"its predictor does not run: {candidate.reason}", {})
     counts = platform.evidence.counts(rollout.id)
     verdict = judge(rollout, counts, platform.settings.rollout, platform.clock.now())
     rollout = replace(rollout, evidence=dict(counts))
