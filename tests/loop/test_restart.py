@@ -32,3 +32,15 @@ def test_a_candidate_that_dies_while_it_serves_keeps_its_share_and_so_its_errors
     world.running["2", ""] = replace(world.running["2", ""], ready=False)
     tick = reconcile(platform)
     assert (tick.outcomes["rollout"], world.weights) == ("still", {"stable": 90, "candidate": 10})
+
+
+def test_a_candidate_whose_predictor_was_given_up_is_rolled_back_without_a_single_request(tmp_path):
+    world = World(tmp_path, rollout={"step_time": "1h", "min_requests": 10})
+    platform = world.served()
+    world.add("2")
+    for _ in range(5):
+        reconcile(platform)
+    world.running["2", ""] = replace(world.running["2", ""], ready=False, reason="given up after 5 starts; no memory")
+    reconcile(platform)
+    (decision,) = platform.ledger.decisions(kind="rolled_back")
+    assert decision.why == "its predictor does not run: given up after 5 starts; no memory"

@@ -190,7 +190,7 @@ def main():
     """Import, then fork for every command until standard input ends."""
     warnings.simplefilter("ignore")
     from mainspring.adapters.kfp import execute
-    from mainspring.adapters.processes import server
+    from mainspring.adapters.processes import restarts
     from mainspring.platforms.step import WARM
 
     for name in [*WARM, "mainspring.platforms.parts", "mainspring.platforms.lease", "mainspring.loop.requests"]:
@@ -198,7 +198,8 @@ def main():
             importlib.import_module(name)
     gaps = Gaps()
     # What dies here by the dozen is not what a give-up is meant for; that has tests of its own.
-    server._MOST_STARTS = execute._MOST_STARTS = 10_000
+    restarts.MOST_STARTS = execute._MOST_STARTS = 10_000
+    restarts.FIRST_WAIT_SECONDS = 0.0
     print(json.dumps({"ready": os.getpid()}), flush=True)
     for line in sys.stdin:
         command = json.loads(line)

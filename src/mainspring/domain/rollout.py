@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -12,32 +14,84 @@ RolloutPhase = Literal[
     "idle", "deploying", "shadow", "canary", "promoting", "guard", "rolling_back", "undoing", "retiring"
 ]
 
+LATENCY_EDGES_SECONDS = (
+    *(0.0005, 0.00075, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.0075),
+    *(0.01, 0.015, 0.02, 0.03, 0.05, 0.075),
+    *(0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0),
+)
+"""Upper edges of the buckets in which latencies are counted; the same for every arm and rollout, so that counts add up."""
+
+_HEADER = re.compile(r"[a-z0-9-]+")
+
+
+def latency_bucket(seconds: float) -> tuple[int, ...]:
+    """Counts of one request: 1 in its bucket. The last of the buckets has no upper edge.
+
+    >>> sum(latency_bucket(0.001)), latency_bucket(0.001).index(1), latency_bucket(99.0).index(1)
+    (1, 2, 26)
+    """
+    place = bisect_left(LATENCY_EDGES_SECONDS, seconds)
+    return (0,) * place + (1,) + (0,) * (len(LATENCY_EDGES_SECONDS) - place)
+
 
 @dataclass(frozen=True, slots=True)
 class ArmCounts:
     """Requests *assigned* to an arm and how they ended there, before any fail-over hid it.
 
     `upstream_errors` are the arm's own failures (5xx, resets, time-outs), retried or not; `user_errors` the failures
-    that a caller saw.
+    that a caller saw. `latency_counts` counts requests by how long the caller waited, a bucket for each of
+    `LATENCY_EDGES_SECONDS` and one above them; empty where latency was not counted.
     """
 
     requests: int = 0
     upstream_errors: int = 0
     user_errors: int = 0
     latency_seconds_sum: float = 0.0
+    latency_counts: tuple[int, ...] = ()
 
     def __add__(self, other: ArmCounts) -> ArmCounts:
+        counts = self.latency_counts or other.latency_counts
+        if self.latency_counts and other.latency_counts:
+            counts = tuple(map(int.__add__, self.latency_counts, other.latency_counts))
         return ArmCounts(
             self.requests + other.requests,
             self.upstream_errors + other.upstream_errors,
             self.user_errors + other.user_errors,
             self.latency_seconds_sum + other.latency_seconds_sum,
+            counts,
         )
 
     @property
     def error_rate(self) -> float | None:
         """Share of the arm's requests that it failed; None without requests: no data is no evidence."""
         return self.upstream_errors / self.requests if self.requests else None
+
+    def slower_than(self, tau_seconds: float) -> int:
+        """Requests that took longer than `tau_seconds`, which is one of `LATENCY_EDGES_SECONDS`.
+
+        Errors: `ValueError` for what lies between two edges: that number was not counted.
+
+        >>> one = ArmCounts(1, latency_counts=latency_bucket(0.02))
+        >>> one.slower_than(0.015), one.slower_than(0.02)
+        (1, 0)
+        """
+        return sum(self.latency_counts[LATENCY_EDGES_SECONDS.index(tau_seconds) + 1 :])
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceBatch:
+    """Consecutive requests of one rollout that were split at one weight, counted by assigned arm.
+
+    `weight_percent` is the candidate's share at the moment when they were assigned, not when they ended.
+    """
+
+    weight_percent: int
+    counts: dict[Arm, ArmCounts]
+
+    @property
+    def requests(self) -> int:
+        """Requests of both arms."""
+        return sum(one.requests for one in self.counts.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +112,17 @@ class Rollout:
     """One rollout, or the resting state (`idle`) in which `stable` has all traffic.
 
     `stable` and `candidate` are model versions (`candidate` empty when idle); with `candidate_build` another build of a
-    version, stable's own included, is rolled out (it matches `Endpoint.build`). `weight_percent` is the candidate's share, `mirror_percent` the share of stable's requests that is copied to it.
-    `steps` are those of the project when the rollout began, `step` the place among them. In the `guard` that follows a
-    promotion `stable` is the new version, and `candidate` the old one, warm and shadowed. `id` changes with every rollout.
+    version, stable's own included, is rolled out (it matches `Endpoint.build`). `weight_percent` is the candidate's
+    share, `mirror_percent` the share of stable's requests that is copied to it. `steps` are those of the project when
+    the rollout began, `step` the place among them. In the `guard` that follows a promotion `stable` is the new version,
+    and `candidate` the old one, warm and shadowed. `id` changes with every rollout.
+
+    Who gets which arm, in phase `canary`: a request whose header `cohort_header` has a value of `cohorts` gets that
+    arm, whatever the weight. Of all others the candidate gets `weight_percent`, by a hash of the user's key in the
+    header `sticky_header`, or of the request's id where there is no such header. The hash is salted by `id`, and a
+    higher weight takes no user from the candidate. In the phases `shadow` and `guard` stable answers everything, and
+    `mirror_percent` of the requests are copied to the candidate, whose answers nobody gets. Header names are in lower
+    case.
     """
 
     id: str
@@ -78,10 +140,30 @@ class Rollout:
     phase_since: datetime | None = None
     paused_by: str = ""
     """The person who paused it: it neither ramps nor promotes until it goes on, and goes back as ever."""
+    cohort_header: str = ""
+    cohorts: dict[str, Arm] = field(default_factory=dict)
+    sticky_header: str = ""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.weight_percent <= 100:
-            raise ValueError(f"a weight is a whole percentage, 0 to 100, not {self.weight_percent}")
+        for share in (self.weight_percent, self.mirror_percent):
+            if not 0 <= share <= 100:
+                raise ValueError(f"a share of traffic is a whole percentage, 0 to 100, not {share}")
+        for header in filter(None, (self.cohort_header, self.sticky_header)):
+            if not _HEADER.fullmatch(header):
+                raise ValueError(f"a header's name has lower-case letters, digits and hyphens, not {header!r}")
+        if self.cohorts and not self.cohort_header:
+            raise ValueError("cohorts need the header that names them: cohort_header")
+
+    @property
+    def splits(self) -> bool:
+        """Whether some requests are the candidate's to answer."""
+        between = self.phase == "canary" and self.stable and self.candidate
+        return bool(between and (self.weight_percent or "candidate" in self.cohorts.values()))
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether some requests are copied to the candidate."""
+        return bool(self.phase in ("shadow", "guard") and self.stable and self.candidate and self.mirror_percent)
 
 
 @dataclass(frozen=True, slots=True)

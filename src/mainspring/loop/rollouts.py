@@ -132,6 +132,9 @@ def _canary(platform: Platform, rollout: Rollout) -> Outcome:
 
 
 def _judged(platform: Platform, rollout: Rollout, counts: Mapping[Arm, ArmCounts], words: str = "") -> Outcome:
+    endpoint = _endpoint(platform, rollout.candidate, rollout.candidate_build)
+    if endpoint is not None and endpoint.reason:
+        return roll_back(platform, rollout, f"its predictor does not run: {endpoint.reason}", {})
     verdict = judge(rollout, counts, platform.settings.rollout.limits, platform.clock.now())
     rollout = replace(rollout, evidence=dict(counts))
     why = f"{verdict.reason}; {words}" if words else verdict.reason

@@ -1,75 +1,28 @@
-"""Routes on a real Envoy: weights, sticky assignment, fail-over, evidence, adoption, refusals."""
+"""What is Envoy's own: adoption, restarts, its access log, its port. What any router does is in `tests/adapters/traffic`."""
 
-import json
 import subprocess
 import sys
 import threading
 import time
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import timedelta
 
 import pytest
+from tests.adapters.traffic.backends import RAW, SETTINGS, Backend, ask, many
 
 from mainspring.adapters.envoy.evidence import EnvoyEvidence
 from mainspring.adapters.envoy.router import EnvoyRouter
-from mainspring.domain.errors import ConfigError
+from mainspring.domain.errors import ConfigError, MainspringError
 from mainspring.domain.log_record import decode_row, frames, read_header, to_prediction
 from mainspring.domain.rollout import Endpoint, Rollout
 from mainspring.settings.paths import ProjectPaths
-from mainspring.settings.project import ProjectSettings
-
-RAW = {
-    "name": "rain",
-    "task": "binary",
-    "sources": {"s": {"path": "s.csv"}},
-    "target": {"source": "s", "column": "y"},
-    "serving": {"port": 0, "timeout": "2s"},
-}
-SETTINGS = ProjectSettings.model_validate(RAW)
-
-
-class Predictor(BaseHTTPRequestHandler):
-    """Answers with its name and the headers it got, or with its server's status."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers.get("content-length", 0)))
-        body = json.dumps({"name": self.server.name, **{k.lower(): v for k, v in self.headers.items()}}).encode()
-        self.send_response(self.server.status)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments):
-        pass
-
-
-class Server(ThreadingHTTPServer):
-    """Says nothing of connections that Envoy dropped when it ended."""
-
-    daemon_threads = True
-
-    def handle_error(self, request, client_address):
-        pass
 
 
 @pytest.fixture
 def predictors():
-    servers = []
-    for name in ("1", "2"):
-        server = Server(("127.0.0.1", 0), Predictor)
-        server.name, server.status = name, 200
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
+    servers = [Backend("1"), Backend("2")]
     yield servers
     for server in servers:
-        server.shutdown()
-        server.server_close()
+        server.close()
 
 
 @pytest.fixture
@@ -85,7 +38,7 @@ def router(paths):
 
 
 def endpoints(servers):
-    return [Endpoint(one.name, "127.0.0.1", one.server_address[1], True) for one in servers]
+    return [one.endpoint() for one in servers]
 
 
 def idle():
@@ -94,23 +47,6 @@ def idle():
 
 def canary(weight=10, name="1-to-2-1"):
     return Rollout(name, "1", "2", phase="canary", weight_percent=weight)
-
-
-def ask(router, name, **headers):
-    host = router.address().removeprefix("http://")
-    connection = HTTPConnection(host, timeout=5)
-    try:
-        connection.request("POST", "/v2/models/rain/infer", b"{}", {"x-request-id": name, **headers})
-        answer = connection.getresponse()
-        body = answer.read()
-        return answer.status, json.loads(body) if body.startswith(b"{") else body
-    finally:
-        connection.close()
-
-
-def many(router, count, prefix="q"):
-    with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(lambda place: ask(router, f"{prefix}{place}"), range(count)))
 
 
 def settle(evidence, rollout, requests):
@@ -123,51 +59,10 @@ def settle(evidence, rollout, requests):
     raise AssertionError(counts)
 
 
-def test_a_tenth_goes_to_the_candidate_and_an_id_stays_where_it_is(router, predictors, paths):
-    router.apply(idle(), endpoints(predictors[:1]))
-    assert router.observed() == {"stable": 100}
-    router.apply(canary(), endpoints(predictors))
-    assert router.observed() == {"candidate": 10, "stable": 90}
-    first = [answer["name"] for _, answer in many(router, 500)]
-    assert 25 <= first.count("2") <= 80
-    assert first == [answer["name"] for _, answer in many(router, 500)]
-    router.apply(canary(50), endpoints(predictors))
-    ramped = [answer["name"] for _, answer in many(router, 500)]
-    assert all(now == "2" for now, before in zip(ramped, first, strict=True) if before == "2")
-    counts = settle(EnvoyEvidence(paths), "1-to-2-1", 1500)
-    assert counts["candidate"].requests == 2 * first.count("2") + ramped.count("2")
-    assert counts["candidate"].upstream_errors == 0
-
-
-def test_a_failing_candidate_is_counted_by_assignment_and_no_caller_sees_it(router, predictors, paths):
-    predictors[1].status = 500
-    router.apply(canary(30), endpoints(predictors))
-    found = many(router, 300)
-    assert {status for status, _ in found} == {200}
-    assert {answer["name"] for _, answer in found} == {"1"}
-    stamped = Counter(answer["mainspring-arm"] for _, answer in found)
-    counts = settle(EnvoyEvidence(paths), "1-to-2-1", 300)
-    assert counts["candidate"].requests == counts["candidate"].upstream_errors == stamped["candidate"]
-    assert counts["candidate"].user_errors == counts["stable"].upstream_errors == 0
-    assert EnvoyEvidence(paths).counts("another") == {}
-
-
-def test_a_dead_candidate_fails_over_and_forged_headers_do_not_survive(router, predictors, paths):
-    nobody = Endpoint("2", "127.0.0.1", 1, True)
-    router.apply(canary(50), [*endpoints(predictors[:1]), nobody])
-    assert {status for status, _ in many(router, 60)} == {200}
-    forged = {"mainspring-arm": "shadow", "mainspring-rollout": "mine", "mainspring-role": "shadow"}
-    _, answer = ask(router, "q1", **forged)
-    assert answer["mainspring-arm"] in ("stable", "candidate")
-    assert answer["mainspring-rollout"] == "1-to-2-1"
-    assert "mainspring-role" not in answer
-    assert answer["x-request-id"] == "q1"
-
-
 def test_what_callers_saw_fail_is_written_to_the_log_once(router, predictors, paths):
     predictors[0].status = 503
     router.apply(idle(), endpoints(predictors[:1]))
-    assert ask(router, "lost", **{"mainspring-event-at": "2013-03-01T12:00:00+00:00"})[0] == 503
+    assert ask(router, "lost", mainspring_event_at="2013-03-01T12:00:00+00:00")[0] == 503
     evidence = EnvoyEvidence(paths)
     settle(evidence, "none", 1)
     assert (evidence.record_failures(), evidence.record_failures()) == (1, 0)
@@ -307,3 +202,49 @@ def test_a_port_in_use_is_named_with_the_key_that_changes_it(paths, predictors):
     with pytest.raises(ConfigError, match=f"port {port} is in use") as error:
         taken.apply(idle(), endpoints(predictors[:1]))
     assert "serving.port" in error.value.where
+
+
+def test_an_envoy_of_another_bootstrap_is_replaced(router, predictors, paths):
+    router.apply(idle(), endpoints(predictors))
+    longer = SETTINGS.serving.model_copy(update={"timeout": timedelta(seconds=3)})
+    other = EnvoyRouter(SETTINGS.model_copy(update={"serving": longer}), paths)
+    before = router._envoy.admin_port()
+    other.apply(canary(100), endpoints(predictors))
+    assert other.address() == router.address()
+    assert other._envoy.admin_port() != before
+    assert ask(router, "q1")[1]["name"] == "2"
+
+
+def test_an_envoy_that_refuses_what_it_starts_with_does_not_stay(router, predictors):
+    with pytest.raises(MainspringError, match="not an address"):
+        router.apply(idle(), [*endpoints(predictors), Endpoint("3", "not an address", 1, True)])
+    with pytest.raises(ConnectionRefusedError):
+        ask(router, "q1")
+    router.apply(idle(), endpoints(predictors))
+    assert ask(router, "q1")[0] == 200
+
+
+def test_a_failure_of_a_shadow_is_none_that_a_caller_saw(router, predictors, paths):
+    predictors[1].status = 503
+    router.apply(Rollout("1-to-2-1", "1", "2", phase="shadow", mirror_percent=100), endpoints(predictors))
+    many(router, 5)
+    evidence = EnvoyEvidence(paths)
+    until = time.monotonic() + 5
+    while evidence.shadows("1-to-2-1").requests < 5 and time.monotonic() < until:
+        time.sleep(0.02)
+    assert evidence.shadows("1-to-2-1").upstream_errors == 5
+    assert evidence.record_failures() == 0
+
+
+def test_evidence_of_a_rotated_log_is_found_by_who_starts_from_nothing(router, predictors, paths, monkeypatch):
+    monkeypatch.setattr("mainspring.adapters.envoy.router._LARGEST_LOG", 0)
+    watching = EnvoyEvidence(paths)
+    router.apply(canary(50), endpoints(predictors))
+    many(router, 20)
+    settle(watching, "1-to-2-1", 20)
+    router.apply(canary(60), endpoints(predictors))  # rotates
+    many(router, 20, "r")
+    settle(watching, "1-to-2-1", 40)
+    fresh = EnvoyEvidence(paths)
+    assert fresh.counts("1-to-2-1") == watching.counts("1-to-2-1")
+    assert fresh.batches("1-to-2-1") == watching.batches("1-to-2-1")

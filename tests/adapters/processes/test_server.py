@@ -168,16 +168,37 @@ def test_who_lived_long_or_was_given_up_long_ago_is_started_again(server, model,
     server.start(version(), model)
     first = wait_ready(server, "1")
     path = ProjectPaths(tmp_path).serving / "1" / "endpoint.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "starts": 4}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "starts": 5}))
     os.kill(first.pid, signal.SIGKILL)
     given_up = wait_ready(server, "1")
-    assert "it ended 4 times" in given_up.reason
-    monkeypatch.setattr("mainspring.adapters.processes.server._LONG_SECONDS", 0.0)
+    assert "given up after 5 starts" in given_up.reason
+    monkeypatch.setattr("mainspring.adapters.processes.restarts.LONG_SECONDS", 0.0)
     server.endpoints()
     monkeypatch.undo()
     again = wait_ready(server, "1")
     assert again.ready
     assert json.loads(path.read_text())["starts"] == 1
+
+
+def test_who_keeps_ending_is_started_less_and_less_often_then_given_up(server, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    path = ProjectPaths(tmp_path).serving / "7" / "endpoint.json"
+    server.start(version("7"), empty)
+    seen = {}
+    while True:
+        (one,) = server.endpoints()
+        known = json.loads(path.read_text())
+        seen[known["starts"]] = known
+        if one.reason:
+            break
+        time.sleep(0.02)
+    assert "given up after 5 starts" in one.reason
+    assert "the model folder has no card" in one.reason
+    assert sorted(seen) == [1, 2, 3, 4, 5]
+    waits = [seen[starts + 1]["at"] - seen[starts]["ended_at"] for starts in (1, 2, 3, 4) if "ended_at" in seen[starts]]
+    assert all(waited >= least for waited, least in zip(waits[-3:], (0.5, 1.0, 2.0), strict=True))
+    assert make(tmp_path).endpoints() == [one]  # another loop does not try again
 
 
 def test_sigterm_answers_what_is_open_and_closes_the_segment(server, model, tmp_path):

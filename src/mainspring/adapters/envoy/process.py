@@ -30,7 +30,7 @@ class EnvoyProcess:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._bootstrap = folder / "bootstrap.json"
-        self._log = folder / "envoy.log"
+        self.log = folder / "envoy.log"
         self._pid = 0
         self._started = ""
 
@@ -46,6 +46,11 @@ class EnvoyProcess:
         """The bootstrap it was started with last."""
         return json.loads(self._bootstrap.read_bytes()) if self._bootstrap.exists() else None
 
+    def admin_port(self) -> int:
+        """The port of its admin page; 0 when it was never started."""
+        bootstrap = self.bootstrap()
+        return _admin_port(bootstrap) if bootstrap is not None else 0
+
     def start(self, bootstrap: dict[str, Any]) -> None:
         """Start it, unless it was just started, and wait until its admin page answers.
 
@@ -53,7 +58,7 @@ class EnvoyProcess:
         """
         with lock_file(self.folder / LOCK) as lock:
             if taken(lock):  # else its starter was killed before it was up
-                self._spawn(bootstrap, self._log, lock)
+                self._spawn(bootstrap, self.log, lock)
         self.await_up()
 
     def await_up(self) -> None:
@@ -63,7 +68,7 @@ class EnvoyProcess:
             if self.alive() and self.ready():
                 return
             time.sleep(0.02)
-        log = self._log
+        log = self.log
         said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:] if log.exists() else []
         raise ConfigError("Envoy did not start: " + (" ".join(said) or "it said nothing"), where=str(self._bootstrap))
 
@@ -97,8 +102,7 @@ class EnvoyProcess:
         bootstrap = self.bootstrap()
         if bootstrap is None:
             raise TemporaryError("Envoy was never started", where=str(self._bootstrap))
-        port = bootstrap["admin"]["address"]["socket_address"]["port_value"]
-        connection = HTTPConnection("127.0.0.1", port, timeout=5)
+        connection = HTTPConnection("127.0.0.1", _admin_port(bootstrap), timeout=5)
         try:
             connection.request("POST" if post else "GET", path)
             return connection.getresponse().read().decode()
@@ -149,6 +153,10 @@ def free_port() -> int:
 
 def _callers_port(bootstrap: dict[str, Any]) -> int:
     return int(bootstrap["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"])
+
+
+def _admin_port(bootstrap: dict[str, Any]) -> int:
+    return int(bootstrap["admin"]["address"]["socket_address"]["port_value"])
 
 
 def _port_is_free(port: int) -> None:

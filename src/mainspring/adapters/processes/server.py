@@ -2,7 +2,8 @@
 
 A predictor is a folder with `serve.json` and `endpoint.json`; its process outlives the loop, and the next loop finds it by
 what is written there, or by the lock that the process holds and signs with its id and port. A predictor that died is
-started again a few times, then its end is its reason until some time has passed.
+started again, each time after a longer wait (`restarts`); then it is given up, and its end is its reason until some time
+has passed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 from mainspring.adapters.processes.alive import end, is_same, start_time
 from mainspring.adapters.processes.locks import held
+from mainspring.adapters.processes.restarts import start_due
 from mainspring.domain.codec import to_json
 from mainspring.domain.model_version import ModelVersion
 from mainspring.domain.rollout import Endpoint
@@ -29,9 +31,6 @@ from mainspring.settings.paths import ProjectPaths
 from mainspring.settings.project import ProjectSettings
 
 CONFIG, ENDPOINT, OUTPUT = "serve.json", "endpoint.json", "output.log"
-_MOST_STARTS = 4
-_LONG_SECONDS = 60.0
-"""Who lived so long did start: its next deaths are counted anew. And who was given up gets another chance after it."""
 _PROBE_SECONDS = 1.0
 
 
@@ -127,18 +126,27 @@ class LaptopModelServer:
         ready = False
         alive = is_same(known["pid"], known["started"])
         signed = None if alive else held(folder / LOCK)
-        lived = time.time() - known["at"] > _LONG_SECONDS
         if alive:
             ready = _is_ready(known["port"])
         elif signed is not None:
             # Two were started, because the first could not be written down in time: who holds the lock is the one.
             if len(signed) == 2:
                 known = self._put(folder, known["version"], known["build"], signed[1], signed[0], known["starts"])
-        elif lived or known["starts"] < _MOST_STARTS:
-            known = self._again(folder, known, 1 if lived else known["starts"] + 1)
         else:
-            reason = f"it ended {known['starts']} times; {_last_words(folder / OUTPUT)}"
+            known, reason = self._supervise(folder, known)
         return Endpoint(known["version"], "127.0.0.1", known["port"], ready, known["pid"], known["build"], reason)
+
+    def _supervise(self, folder: Path, known: dict[str, Any]) -> tuple[dict[str, Any], str]:
+        """Start again what ended, once that is due; the reason why it was given up, while it is."""
+        if "ended_at" not in known:
+            known = {**known, "ended_at": time.time()}
+            _write(folder / ENDPOINT, json.dumps(known).encode())
+        due, starts = start_due(known["starts"], known["at"], known["ended_at"])
+        if time.time() >= due:
+            return self._again(folder, known, starts), ""
+        if starts > 1:
+            return known, ""
+        return known, f"given up after {known['starts']} starts; {_last_words(folder / OUTPUT)}"
 
     def _again(self, folder: Path, known: dict[str, Any], starts: int) -> dict[str, Any]:
         config = json.loads((folder / CONFIG).read_bytes())

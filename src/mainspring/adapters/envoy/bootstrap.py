@@ -1,0 +1,123 @@
+"""What Envoy starts with: the listeners, where routes and clusters come from, what is logged, and the admin page.
+
+Copies of requests (shadows) take a second listener, inside Envoy: nobody waits for it, and what it logs is the only word on
+how they ended, since Envoy forgets a copy as soon as it is sent. At most `MOST_SHADOWS` are under way; more are dropped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mainspring.adapters.envoy.clusters import TYPE, address, static
+from mainspring.adapters.envoy.routes import ARM, COHORT, ROLE, ROLLOUT, ROUTES, SHADOW_OF, SHADOWS, WEIGHT
+
+ACCESS_LOG = "access.log"
+MOST_SHADOWS = 1_000
+_REQUEST = {
+    "at": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
+    "id": "%REQ(X-REQUEST-ID)%",
+    "arm": f"%REQ({ARM})%",
+    "rollout": f"%REQ({ROLLOUT})%",
+    "role": f"%REQ({ROLE})%",
+    "weight": f"%REQ({WEIGHT})%",
+    "cohort": f"%REQ({COHORT})%",
+    "code": "%RESPONSE_CODE%",
+    "flags": "%RESPONSE_FLAGS%",
+    "upstream": "%UPSTREAM_CLUSTER_RAW%",
+    "event_at": "%REQ(MAINSPRING-EVENT-AT)%",
+    "method": "%REQ(:METHOD)%",
+    "path": "%REQ(:PATH)%",
+}
+# One line for each request, as its caller saw it, and before it one for each attempt at it that failed.
+_ANSWER = {
+    **_REQUEST,
+    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "us": "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%",
+}
+_ATTEMPT = {**_REQUEST, "failed_attempt": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"}
+
+
+def bootstrap(folder: Path, *, port: int, admin_port: int, timeout_seconds: float) -> dict[str, Any]:
+    """Envoy's bootstrap for callers on `port`, its files in `folder`, and shadows that end as an attempt would."""
+    answers = _log(folder, _ANSWER)
+    routed = {"rds": {"route_config_name": ROUTES, "config_source": _watched(folder, "routes")}}
+    callers = _manager("callers", answers, routed, _router(folder))
+    onwards = {
+        "match": {"prefix": "/"},
+        "route": {"cluster_header": SHADOW_OF, "timeout": f"{timeout_seconds / 2}s"},
+        "request_headers_to_remove": [SHADOW_OF],
+    }
+    to_candidate = {
+        "name": SHADOWS,
+        "virtual_hosts": [{"name": SHADOWS, "domains": ["*"], "routes": [onwards]}],
+    }
+    shadows = _manager(SHADOWS, answers, {"route_config": to_candidate, "skip_xff_append": True}, _router(None))
+    internal = {"envoy_internal_address": {"server_listener_name": SHADOWS}}
+    return {
+        "node": {"id": "mainspring", "cluster": "mainspring"},
+        "admin": {"address": address("127.0.0.1", admin_port)},
+        "bootstrap_extensions": [
+            {
+                "name": "envoy.bootstrap.internal_listener",
+                "typed_config": {"@type": f"{TYPE}.extensions.bootstrap.internal_listener.v3.InternalListener"},
+            }
+        ],
+        "dynamic_resources": {"cds_config": _watched(folder, "clusters")},
+        "static_resources": {
+            "listeners": [
+                {"name": "callers", "address": address("127.0.0.1", port), **_chain(callers)},
+                {"name": SHADOWS, "internal_listener": {}, **_chain(shadows)},
+            ],
+            "clusters": [{k: v for k, v in static(SHADOWS, internal, most=MOST_SHADOWS).items() if k != "@type"}],
+        },
+    }
+
+
+def _watched(folder: Path, name: str) -> dict[str, Any]:
+    watched = {"path": str(folder / f"{name}.json"), "watched_directory": {"path": str(folder)}}
+    return {"path_config_source": watched, "resource_api_version": "V3"}
+
+
+def _chain(manager: dict[str, Any]) -> dict[str, Any]:
+    name = "envoy.filters.network.http_connection_manager"
+    return {"filter_chains": [{"filters": [{"name": name, "typed_config": manager}]}]}
+
+
+def _manager(name: str, log: dict[str, Any], more: dict[str, Any], router: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "@type": f"{TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": name,
+        "preserve_external_request_id": True,
+        "request_id_extension": {
+            "typed_config": {
+                "@type": f"{TYPE}.extensions.request_id.uuid.v3.UuidRequestIdConfig",
+                # Ids are the callers' own: not a bit of them is changed.
+                "pack_trace_reason": False,
+            }
+        },
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": router}],
+        "access_log": [log],
+        **more,
+    }
+
+
+def _router(folder: Path | None) -> dict[str, Any]:
+    """The filter that sends a request on; with a folder it also logs attempts that failed."""
+    router: dict[str, Any] = {"@type": f"{TYPE}.extensions.filters.http.router.v3.Router"}
+    if folder is not None:
+        failed = {"comparison": {"op": "GE", "value": {"default_value": 500, "runtime_key": "mainspring.failed"}}}
+        either = {"or_filter": {"filters": [{"status_code_filter": failed}, {"response_flag_filter": {}}]}}
+        router["upstream_log"] = [_log(folder, _ATTEMPT) | {"filter": either}]
+    return router
+
+
+def _log(folder: Path, line: dict[str, str]) -> dict[str, Any]:
+    return {
+        "name": "envoy.access_loggers.file",
+        "typed_config": {
+            "@type": f"{TYPE}.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": str(folder / ACCESS_LOG),
+            "log_format": {"json_format": line},
+        },
+    }
