@@ -40,6 +40,7 @@ def main() -> None:
     rows = [
         *false_rollbacks(rng, arguments.rollouts),
         *users(rng, arguments.rollouts),
+        *ramps(rng, arguments.rollouts // 2),
         *waits(rng, arguments.rollouts // 5),
         *false_promotions(rng, arguments.rollouts),
         *flights_promotions(),
@@ -82,6 +83,19 @@ def users(rng: Any, rollouts: int) -> list[Row]:
         Row(
             "false rollbacks, sticky users / by request", _share(ends(people)), _share(ends(clumped)), 0.5, at_most=True
         ),
+    ]
+
+
+def ramps(rng: Any, rollouts: int) -> list[Row]:
+    """Ten weights from 5 to 50 %, 2,000 requests each: at the boundary, and a candidate that fails three times as often."""
+    weights = np.repeat(np.linspace(0.05, 0.5, 10), 2000 // BATCH)
+    rates = error_rates(rng, "i.i.d.", rollouts, len(weights))
+    boundary, worse = (counts(rng, rates, times * rates, BATCH, weights) for times in (LIMITS.ratio, 3.0))
+    ours, found = _share(ends(boundary, weights=weights)), _share(ends(worse, weights=weights))
+    return [
+        Row("false rollbacks, ramp / stated", ours, ALPHA, 1.0, at_most=True),
+        Row("false rollbacks, ramp / z-test's", ours, _share(z_test(boundary)), 0.5, at_most=True),
+        Row("3% errors, ramp: never found / one in ten", 1 - found, 0.1, 1.0, at_most=True),
     ]
 
 
@@ -160,7 +174,7 @@ def quality_waits(rng: Any, runs: int) -> list[Row]:
     ]
 
 
-def ends(after: Counts, before: Counts | None = None) -> Numbers:
+def ends(after: Counts, before: Counts | None = None, weights: Any = None) -> Numbers:
     """Requests after which each rollout goes back, from the first of `after`; infinite where it does not."""
     found = np.full(len(after.stable), np.inf)
     requests = np.cumsum(after.stable + after.candidate, axis=1)
@@ -168,7 +182,7 @@ def ends(after: Counts, before: Counts | None = None) -> Numbers:
         process = ErrorProcess(LIMITS)
         for batch in _batches(before, rollout) if before else ():
             process = process.after(batch)
-        for step, batch in enumerate(_batches(after, rollout)):
+        for step, batch in enumerate(_batches(after, rollout, weights)):
             process = process.after(batch)
             if process.log_e >= -math.log(ALPHA):
                 found[rollout] = requests[rollout, step]
@@ -206,9 +220,10 @@ def t_test(d: Numbers) -> Any:
     return mean < -stdtrit(np.maximum(n - 1, 1), 1 - ALPHA) * np.sqrt(variance / n)
 
 
-def _batches(drawn: Counts, rollout: int) -> list[ErrorBatch]:
-    columns = (one[rollout].astype(int).tolist() for one in vars(drawn).values())
-    return [ErrorBatch(*row, WEIGHT) for row in zip(*columns, strict=True)]
+def _batches(drawn: Counts, rollout: int, weights: Any = None) -> list[ErrorBatch]:
+    columns = [one[rollout].astype(int).tolist() for one in vars(drawn).values()]
+    of_batch = np.full(len(columns[0]), WEIGHT) if weights is None else weights
+    return [ErrorBatch(*row) for row in zip(*columns, of_batch.tolist(), strict=True)]
 
 
 def _first(decided: Any) -> Numbers:

@@ -33,8 +33,8 @@ class Counts:
         return Counts(*(one.reshape(shape).sum(axis=2) for one in vars(self).values()))
 
 
-def counts(rng: Any, stable_rates: Any, candidate_rates: Any, requests: int, weight: float) -> Counts:
-    """Draw batches of `requests` with error rates [rollouts, batches]."""
+def counts(rng: Any, stable_rates: Any, candidate_rates: Any, requests: int, weight: Any) -> Counts:
+    """Draw batches of `requests` with error rates [rollouts, batches] and a weight, one or [batches]."""
     ours = rng.binomial(requests, weight, np.shape(stable_rates))
     errors = rng.binomial(requests - ours, stable_rates), rng.binomial(ours, candidate_rates)
     return Counts(*(np.asarray(one, np.float64) for one in (requests - ours, errors[0], ours, errors[1])))

@@ -176,7 +176,7 @@ COUNTS = st.tuples(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(COUNTS, max_size=40))
 def test_any_rollout_has_finite_evidence_and_a_state_that_can_be_kept(
     rows: list[tuple[int, int, float, float, float]],

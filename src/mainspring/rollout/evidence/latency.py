@@ -105,7 +105,7 @@ def judge_latency(process: ErrorProcess, alpha: float, tau_seconds: float) -> Ev
 def quantile_band(stable: LatencyHistogram, candidate: LatencyHistogram, alpha: float) -> QuantileBand:
     """The gap between the arms at the edges, and what chance allows at all quantiles and all times at error rate `alpha`.
 
-    Source: Howard, Ramdas, Sequential estimation of quantiles, arXiv 1906.09712, theorem 2; alpha/2 for each arm.
+    Source: Howard, Ramdas, Sequential estimation of quantiles, arXiv 1906.09712; alpha/2 for each arm.
 
     >>> edges = (0.01, 0.1)
     >>> band = quantile_band(LatencyHistogram(edges, (8000, 900, 100)), LatencyHistogram(edges, (200, 500, 300)), 0.05)
