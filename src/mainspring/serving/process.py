@@ -24,6 +24,7 @@ from mainspring.serving.lookup import Lookup
 from mainspring.serving.metrics import PredictorMetrics
 from mainspring.serving.online import SqliteOnlineFeatures
 from mainspring.serving.predictor import Predictor, warm_up
+from mainspring.serving.rest import RestApi
 from mainspring.serving.runtime import load_card, load_runtime, single_threaded
 from mainspring.serving.segment_writer import SegmentWriter
 from mainspring.telemetry.logs import Log
@@ -59,7 +60,12 @@ def build(config: ServeConfig, log: Log) -> tuple[Predictor, SegmentWriter]:
     )
     online = SqliteOnlineFeatures(config.online) if config.online else None
     lookup = Lookup(card.signature, views, online, config.missing, entities)
-    table = ColumnTable(card.signature, [name for name in entities if name not in own], max_rows=config.max_rows)
+    table = ColumnTable(
+        card.signature,
+        [name for name in entities if name not in own],
+        max_rows=config.max_rows,
+        largest=runtime.largest,
+    )
     metrics = PredictorMetrics(
         config.name, config.version, config.build, [feature.name for feature in card.signature.features]
     )
@@ -73,9 +79,16 @@ async def serve(config: ServeConfig, predictor: Predictor, writer: SegmentWriter
     from granian.constants import HTTPModes, Interfaces
     from granian.server.embed import Server
 
+    api = RestApi(predictor)
+    most = config.max_body_bytes
+
     async def app(scope: Any, proto: Any) -> None:
-        body = await proto()
-        answer = predictor.answer(scope.method, scope.path, scope.headers, body)
+        length = scope.headers.get("content-length", "")
+        if length and int(length) > most:
+            answer = api.refuse_body(int(length))
+        else:
+            body = await (proto() if length else _read(proto, most))
+            answer = api.answer(scope.method, scope.path, scope.headers, body)
         proto.response_bytes(answer.status, answer.headers, answer.body)
 
     logging.getLogger("_granian").setLevel(logging.ERROR)
@@ -104,6 +117,18 @@ async def serve(config: ServeConfig, predictor: Predictor, writer: SegmentWriter
         await asyncio.sleep(config.drain_seconds)
         server.stop()
     await asyncio.wait_for(serving, config.timeout_seconds)
+
+
+async def _read(proto: Any, most: int) -> bytes:
+    """A body that comes without its length, up to the first piece with which it is larger than `most` bytes."""
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in proto:
+        pieces.append(piece)
+        size += len(piece)
+        if size > most:
+            break
+    return b"".join(pieces)
 
 
 def main(path: Path) -> int:

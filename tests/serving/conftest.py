@@ -1,0 +1,15 @@
+import pytest
+
+from tests.serving.models import write_model
+from tests.serving.served import Served
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "model"
+    return folder, write_model(folder)
+
+
+@pytest.fixture
+def served(model, tmp_path):
+    return Served(model, tmp_path)
