@@ -1,6 +1,7 @@
 import pytest
 
 from tests.serving.models import write_model
+from tests.serving.real import running
 from tests.serving.served import Served
 
 
@@ -13,3 +14,9 @@ def model(tmp_path_factory):
 @pytest.fixture
 def served(model, tmp_path):
     return Served(model, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def process(model, tmp_path_factory):
+    with running(model[0], tmp_path_factory.mktemp("process")) as one:
+        yield one

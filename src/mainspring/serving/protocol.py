@@ -15,6 +15,7 @@ from mainspring.serving.tensors import AnyTensor, RawTensor, Tensor
 
 SERVER = "mainspring"
 EXTENSIONS = ("binary_tensor_data",)
+JSON, BINARY = "application/json", "application/octet-stream"
 HEADER_LENGTH = "inference-header-content-length"
 """The header that says how many bytes of a body are JSON; tensors as bytes follow."""
 

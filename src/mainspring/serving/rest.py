@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from mainspring.domain.errors import MainspringError
 from mainspring.serving import protocol
 from mainspring.serving.errors import NotReady, RequestError, TooLarge, UnknownModel, WrongContentType, WrongMethod
+from mainspring.serving.openapi import document
 from mainspring.serving.predictor import Answered, Headers, Predictor
+from mainspring.serving.protocol import BINARY, JSON
 from mainspring.serving.tensors import AnyTensor, doubles
 from mainspring.telemetry.slots import CONTENT_TYPE
-
-JSON = "application/json"
-BINARY = "application/octet-stream"
 
 HeaderList = list[tuple[str, str]]
 
@@ -193,6 +192,7 @@ class RestApi:
             "/v1/models": page({"models": [config.name]}),
             f"/v1/models/{config.name}": readiness,
             "/metrics": metrics,
+            "/openapi.json": page(document(config, predictor.card, predictor.table)),
         }
         for base in bases:
             pages |= {base: page(metadata), f"{base}/ready": readiness}
