@@ -1,7 +1,7 @@
 import pytest
 
 from tests.serving.models import write_model
-from tests.serving.real import running
+from tests.serving.real import free_port, running
 from tests.serving.served import Served
 
 
@@ -18,5 +18,5 @@ def served(model, tmp_path):
 
 @pytest.fixture(scope="session")
 def process(model, tmp_path_factory):
-    with running(model[0], tmp_path_factory.mktemp("process")) as one:
+    with running(model[0], tmp_path_factory.mktemp("process"), grpc_port=free_port()) as one:
         yield one

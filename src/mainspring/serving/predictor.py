@@ -35,8 +35,8 @@ _ROLES: dict[str, int] = {name: place for place, name in enumerate(ROLES)}
 class Headers(Protocol):
     """Request headers (of gRPC: metadata) by lower-case name."""
 
-    def get(self, key: str, default: str = "") -> str:
-        """The header's value."""
+    def get(self, key: str, default: str, /) -> str:
+        """The header's value, or the default."""
         ...
 
 

@@ -105,6 +105,12 @@ async def serve(config: ServeConfig, predictor: Predictor, writer: SegmentWriter
     loop = asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, ending.set)
+    grpc_server = None
+    if config.grpc_port:
+        # Imported where it is wanted: it takes memory and a thread.
+        from mainspring.serving.grpc_api import start
+
+        grpc_server = await start(predictor)
     serving = loop.create_task(server.serve())
     predictor.ready = True
     while not ending.is_set() and not serving.done():
@@ -116,6 +122,8 @@ async def serve(config: ServeConfig, predictor: Predictor, writer: SegmentWriter
     if not serving.done():
         await asyncio.sleep(config.drain_seconds)
         server.stop()
+    if grpc_server is not None:
+        await grpc_server.stop(config.timeout_seconds)
     await asyncio.wait_for(serving, config.timeout_seconds)
 
 
@@ -152,10 +160,13 @@ def main(path: Path) -> int:
         return 2
     import uvloop
 
-    log.info("serving", port=config.port)
+    log.info("serving", port=config.port, **({"grpc_port": config.grpc_port} if config.grpc_port else {}))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(config, predictor, writer))
+    except ConfigError as error:
+        log.error("cannot serve", reason=str(error))
+        return 2
     finally:
         writer.rotate()
     log.info("ended")
@@ -177,12 +188,13 @@ def _taken(lock: int) -> bool:
 def _port_is_free(config: ServeConfig) -> None:
     import socket
 
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((config.host, config.port))
-        except OSError as error:
-            raise ConfigError(f"port {config.port} cannot be used: {error.strerror}", valid="a free port") from error
+    for port in filter(None, (config.port, config.grpc_port)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((config.host, port))
+            except OSError as error:
+                raise ConfigError(f"port {port} cannot be used: {error.strerror}", valid="a free port") from error
 
 
 if __name__ == "__main__":
