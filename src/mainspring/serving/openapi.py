@@ -52,6 +52,7 @@ def document(config: ServeConfig, card: ModelCard, table: ColumnTable) -> Schema
     predicting = {JSON: {"schema": _ref("PredictRequest"), "example": {"instances": [row]}}}
     infer = _predicting("infer", "Predictions by the Open Inference Protocol v2", inferring, "InferResponse", True)
     paths: Schema = {
+        "/": _page("serverLiveV1", "Whether the server is alive, as KServe v1 asks", "Alive"),
         "/v2": _page("serverMetadata", "The server and its extensions", "ServerMetadata"),
         "/v2/health/live": _page("serverLive", "Whether the server is alive", "Live"),
         "/v2/health/ready": _page("serverReady", "Whether the server takes requests", "Ready", also_503=True),
@@ -101,6 +102,7 @@ def _schemas(config: ServeConfig, card: ModelCard, table: ColumnTable) -> Schema
     output = output_name(card)
     return {
         "Error": _object({"error": _TEXT}, description="What was wrong, where, and what would be taken"),
+        "Alive": _object({"status": {"const": "alive"}}),
         "Live": _object({"live": {"type": "boolean"}}),
         "Ready": _object({"name": _TEXT, "ready": {"type": "boolean"}}),
         "Models": _object({"models": own}),

@@ -186,6 +186,7 @@ class RestApi:
 
         metadata = protocol.model_metadata(config.name, config.version, predictor.card, predictor.table)
         pages = {
+            "/": page({"status": "alive"}),
             "/v2": page(protocol.server_metadata()),
             "/v2/health/live": page({"live": True}),
             "/v2/health/ready": readiness,
