@@ -4,6 +4,9 @@ from tests.serving.models import write_model
 from tests.serving.real import free_port, running
 from tests.serving.served import Served
 
+collect_ignore = ["peers"]
+"""Runs in environments of its own."""
+
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory):
