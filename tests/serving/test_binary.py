@@ -118,7 +118,12 @@ def test_an_output_comes_as_bytes_when_that_is_asked_for(served, more, binary):
         ([TOWN, ({**WIND[0], "datatype": "BYTES"}, WIND[1])], {}, {}, "wind: datatype BYTES"),
         ([TOWN, ({**WIND[0], "data": [1.0]}, WIND[1])], {}, {}, "wind: has both data and binary_data_size"),
         ([TOWN, ({**WIND[0], "parameters": {}}, b"")], {}, {}, "wind: has neither data nor binary_data_size"),
-        ([TOWN, ({**WIND[0], "parameters": {"binary_data_size": -1}}, b"")], {}, {}, "binary_data_size: Expected"),
+        (
+            [TOWN, ({**WIND[0], "parameters": {"binary_data_size": -1}}, b"")],
+            {},
+            {},
+            "inputs[1].parameters.binary_data_size (wind): Expected",
+        ),
         ([TOWN, raw("wind", "FP64", [float("nan")])], {}, {}, "wind: null or NaN, which training never saw"),
         ([TOWN, raw("wind", "FP64", [float("-inf")])], {}, {}, "wind: an infinite number"),
         ([TOWN, raw("wind", "FP64", [1e39])], {}, {}, "valid: a number up to 3.40282e+38"),

@@ -85,7 +85,7 @@ async def serve(config: ServeConfig, predictor: Predictor, writer: SegmentWriter
     async def app(scope: Any, proto: Any) -> None:
         length = scope.headers.get("content-length", "")
         if length and int(length) > most:
-            answer = api.refuse_body(int(length))
+            answer = api.refuse_body(scope.path, int(length))
         else:
             body = await (proto() if length else _read(proto, most))
             answer = api.answer(scope.method, scope.path, scope.headers, body)

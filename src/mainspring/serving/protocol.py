@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Annotated, Any, TypeVar
 
@@ -105,6 +106,7 @@ _binary_decoder = msgspec.json.Decoder(BinaryRequest)
 _predict_decoder = msgspec.json.Decoder(PredictRequest)
 encode = msgspec.json.Encoder().encode
 
+_INPUT = re.compile(r"inputs\[(\d+)\]\.")
 _PYTHONS_NUMBERS = re.compile(rb'"(?:[^"\\]++|\\.)*+"|NaN|-?Infinity')
 """A JSON string, or what Python's own `json` writes for numbers that JSON does not have."""
 
@@ -114,7 +116,7 @@ def decode_infer(body: bytes) -> InferRequest:
     try:
         return _infer_decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise _not_valid(error) from error
+        raise _not_valid(error, body) from error
     except (ValueError, RecursionError):
         return _again(_infer_decoder, body)
 
@@ -124,7 +126,7 @@ def decode_predict(body: bytes) -> PredictRequest:
     try:
         return _predict_decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise _not_valid(error) from error
+        raise _not_valid(error, body) from error
     except (ValueError, RecursionError):
         return _again(_predict_decoder, body)
 
@@ -146,9 +148,9 @@ def decode_binary(body: bytes, header_length: str) -> tuple[list[AnyTensor], Bin
         )
     position = int(header_length[:20])
     try:
-        asked = _binary_decoder.decode(memoryview(body)[:position])
+        asked = _binary_decoder.decode(body[:position])
     except msgspec.ValidationError as error:
-        raise _not_valid(error) from error
+        raise _not_valid(error, body[:position]) from error
     except (ValueError, RecursionError):
         asked = _again(_binary_decoder, body[:position])
     view = memoryview(body)
@@ -218,8 +220,9 @@ def _again(decoder: msgspec.json.Decoder[_Body], body: bytes) -> _Body:
         text = found[0]
         return text if text[:1] == b'"' else b"null" if text == b"NaN" else b"1e999"
 
+    body = _PYTHONS_NUMBERS.sub(plain, body)
     try:
-        return decoder.decode(_PYTHONS_NUMBERS.sub(plain, body))
+        return decoder.decode(body)
     except RecursionError as error:
         raise RequestError(
             "JSON that is nested too deep", where="body", valid="lists as deep as a shape is long"
@@ -227,9 +230,24 @@ def _again(decoder: msgspec.json.Decoder[_Body], body: bytes) -> _Body:
     except UnicodeDecodeError as error:
         raise RequestError("JSON that is not UTF-8", where="body", valid="JSON in UTF-8") from error
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise _not_valid(error) from error
+        raise _not_valid(error, body) from error
 
 
-def _not_valid(error: Exception) -> RequestError:
-    text, _, where = str(error).partition(" - at `$")
-    return RequestError(text, where=where.strip("`").lstrip(".") or "body")
+class _Named(msgspec.Struct, gc=False):
+    name: str = ""
+
+
+class _Names(msgspec.Struct, gc=False):
+    inputs: list[_Named] = []
+
+
+def _not_valid(error: Exception, body: bytes) -> RequestError:
+    text, _, path = str(error).partition(" - at `$")
+    where = path.strip("`").lstrip(".") or "body"
+    if found := _INPUT.match(where):
+        # The caller knows the tensor by its name; whether that can be read depends on what else is wrong.
+        with contextlib.suppress(msgspec.DecodeError, RecursionError, IndexError):
+            where += f" ({msgspec.json.decode(body, type=_Names).inputs[int(found[1])].name[:100]})"
+    if not isinstance(error, msgspec.ValidationError):
+        return RequestError(text, where=where, valid="JSON in UTF-8")
+    return RequestError(text, where=where, valid="a finite number" if "out of range" in text else "")

@@ -69,9 +69,12 @@ class RestApi:
         self._predictor.metrics.answered(speaks, answer.status)
         return answer
 
-    def refuse_body(self, size: int) -> Answer:
+    def refuse_body(self, path: str, size: int) -> Answer:
         """The answer to a body that is larger than what is taken, and was not read."""
-        return self._refusal(self._too_large(size))
+        answer = self._refusal(self._too_large(size))
+        if path in self._predicting:
+            self._predictor.metrics.answered(self._predicting[path][0], answer.status)
+        return answer
 
     def _infer(self, headers: Headers, body: bytes) -> Answer:
         began = time.perf_counter()
