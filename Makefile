@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Compiled modules make every later start several times faster.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: setup system demo test test-slow lint benchmarks clean lock
+.PHONY: setup system demo test test-slow lint benchmarks clean lock proto
 
 setup: .venv/.installed
 
@@ -41,6 +41,12 @@ lock: setup
 	  --no-emit-find-links pyproject.toml requirements/build.in -o requirements/laptop.txt
 	tools/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
 	  --no-emit-find-links --extra dev -c requirements/laptop.txt pyproject.toml requirements/build.in -o requirements/dev.txt
+	tools/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
+	  --no-emit-find-links tests/serving/peers/kserve/requirements.in -o tests/serving/peers/kserve/requirements.txt
+
+# The messages of gRPC, from the protocol's definition; the results are committed.
+proto: setup
+	$(BIN)/python -m grpc_tools.protoc -I src --python_out=src --pyi_out=src src/mainspring/serving/open_inference.proto
 
 clean:
 	rm -rf .venv .uv flights-demo

@@ -1,86 +1,14 @@
 """The predictor: protocols, features, flags, refusals, and the log."""
 
 import json
-from datetime import UTC, datetime
 
 import pytest
 
-from mainspring.domain.log_record import decode_row, frames, read_header, to_prediction
-from mainspring.serving.columns import ColumnTable
-from mainspring.serving.config import OnlineStoreConfig, OnlineView, ServeConfig
-from mainspring.serving.lookup import Lookup
-from mainspring.serving.metrics import PredictorMetrics
-from mainspring.serving.online import OnlineRow
-from mainspring.serving.predictor import Predictor, warm_up
-from mainspring.serving.process import build
+from mainspring.serving.predictor import warm_up
 from mainspring.serving.runtime import load_runtime
-from mainspring.telemetry.logs import Log
 from mainspring.telemetry.registry import DEFINITIONS
-from tests.serving.models import FEATURES, RAIN, infer, tensor, write_model
-
-AT = datetime(2013, 3, 1, 12, tzinfo=UTC)
-WEATHER = OnlineView("weather", ("town",), ("temp",), ttl_seconds=3600.0)
-HEADERS = {"x-request-id": "q1", "mainspring-event-at": AT.isoformat(), "mainspring-arm": "candidate"}
-
-
-class Store:
-    """An online store with what a test puts into it."""
-
-    def __init__(self):
-        self.rows = {}
-
-    def refresh(self):
-        pass
-
-    def row(self, view, keys):
-        return self.rows.get(keys)
-
-    def put(self, town, temp, at):
-        self.rows[(town,)] = OnlineRow(int(at.timestamp() * 1e6), (temp,))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model") / "model"
-    return folder, write_model(folder)
-
-
-class Served:
-    """A predictor over a fake store, with its segments on a real disk."""
-
-    def __init__(self, model, tmp_path, features=FEATURES, **options):
-        folder, card = model
-        online = OnlineStoreConfig(str(tmp_path / "none.db"), "rain", (WEATHER,))
-        self.config = ServeConfig(
-            "rain", "1", str(folder), str(tmp_path), 1, online=online, replayed_clock=True, **options
-        )
-        self.predictor, self.writer = build(self.config, Log())
-        self.store = Store()
-        lookup = Lookup(card.signature, (WEATHER,), self.store, self.config.missing, ("town",))
-        metrics = PredictorMetrics("rain", "1", self.config.build, [one.name for one in features])
-        table = ColumnTable(card.signature, [], max_rows=100)
-        runtime = load_runtime(folder, card)
-        self.predictor = Predictor(self.config, card, runtime, lookup, table, self.writer, metrics, Log())
-        self.predictor.ready = True
-        self.folder = tmp_path
-
-    def ask(self, body=RAIN, path="/v2/models/rain/infer", method="POST", **headers):
-        answer = self.predictor.answer(method, path, HEADERS | headers, body)
-        return answer.status, json.loads(answer.body) if path != "/metrics" else answer.body.decode()
-
-    def logged(self):
-        self.writer.rotate()
-        rows = []
-        for path in sorted(self.folder.glob("*.closed")):
-            data = path.read_bytes()
-            header, position = read_header(data)
-            rows += [to_prediction(header, decode_row(payload)) for _, payload in frames(data, position)]
-        return rows
-
-
-@pytest.fixture
-def served(model, tmp_path):
-    return Served(model, tmp_path)
+from tests.serving.models import RAIN, infer, tensor
+from tests.serving.served import AT, Served
 
 
 def test_an_answer_comes_from_request_and_store_and_is_logged(served):

@@ -7,23 +7,34 @@ when missing). Every refusal names the column.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from math import inf, isinf, nan, prod
+from collections.abc import Sequence
 from typing import Any
 
 from mainspring.domain.model_version import Feature, Signature
+from mainspring.serving.checks import (
+    FLOAT64_LARGEST,
+    FLOATS,
+    INTEGER_LIMITS,
+    Column,
+    check_array,
+    check_datatype,
+    check_key,
+    check_list,
+    check_text,
+    number_check,
+    shown,
+    shown_shape,
+)
 from mainspring.serving.errors import RequestError
+from mainspring.serving.tensors import AnyTensor, Raw, from_raw
 
 REQUEST_ID = "request_id"
 """A column that a caller may send to give every row an id of its own."""
 
 Columns = dict[str, list[Any]]
-Check = Callable[[str, list[Any], bool], list[Any]]
 
-_INTEGERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"})
-_FLOATS = frozenset({"FP16", "FP32", "FP64"})
-DATATYPES = frozenset({"BOOL", "BYTES"}) | _INTEGERS | _FLOATS
+_LONGEST_NAME = 100
+"""More of a name that is no column's is not repeated to the caller."""
 
 
 def is_text(feature: Feature) -> bool:
@@ -31,30 +42,22 @@ def is_text(feature: Feature) -> bool:
     return feature.type in ("str", "category")
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of the model's interface. `datatype` is what metadata recommends."""
-
-    name: str
-    text: bool
-    datatype: str
-    check: Check
-    nullable: bool
-
-
 class ColumnTable:
     """The columns that a model takes, by name, and the two ways to read them from a request."""
 
-    def __init__(self, signature: Signature, entities: Sequence[str], *, max_rows: int) -> None:
-        self.features = [_feature_column(feature) for feature in signature.features]
-        self.entities = [Column(name, True, "BYTES", _check_key, False) for name in entities]
-        own = Column(REQUEST_ID, True, "BYTES", _check_text, False)
+    def __init__(
+        self, signature: Signature, entities: Sequence[str], *, max_rows: int, largest: float = FLOAT64_LARGEST
+    ) -> None:
+        """`largest` is the size of the largest number that the model can hold."""
+        self.features = [_feature_column(feature, largest) for feature in signature.features]
+        self.entities = [Column(name, True, "BYTES", check_key, key=True) for name in entities]
+        own = Column(REQUEST_ID, True, "BYTES", check_text)
         self._by_name = {column.name: column for column in (own, *self.entities, *self.features)}
-        self._matrix = all(not column.text for column in self.features)
+        self.takes_matrix = all(not column.text for column in self.features)
         self._max_rows = max_rows
 
-    def from_tensors(self, tensors: Sequence[Any]) -> tuple[int, Columns]:
-        """OIP v2 inputs (name, shape, datatype, data) as columns, with the number of rows.
+    def from_tensors(self, tensors: Sequence[AnyTensor]) -> tuple[int, Columns]:
+        """OIP v2 inputs as columns, with the number of rows.
 
         One numeric input of shape [rows, features] whose name is no column is taken as all features in order.
         """
@@ -63,6 +66,7 @@ class ColumnTable:
         if len(tensors) == 1 and self._is_matrix(tensors[0]):
             return self._from_matrix(tensors[0])
         rows = -1
+        shapes: tuple[list[int], ...] = ()
         columns: Columns = {}
         by_name = self._by_name
         for tensor in tensors:
@@ -71,23 +75,30 @@ class ColumnTable:
             if column is None:
                 raise self._unknown(name)
             if name in columns:
-                raise RequestError("this input is there twice", where=name)
-            if data and type(data[0]) is list:
-                data = _flatten(data)
+                raise RequestError("this input is there twice", where=name, valid="one tensor for each column")
             if rows < 0:
                 rows = shape[0] if shape else 0
-                self._check_rows(rows)
-            if len(data) != rows or shape[0] != rows or prod(shape) != rows:
+                self._check_rows(rows, name)
+                shapes = ([rows], [rows, 1])
+            if shape not in shapes:
                 raise RequestError(
-                    f"shape {shape} with {len(data)} values", where=name, valid=f"shape [{rows}] or [{rows}, 1]"
+                    f"shape {shown_shape(shape)}", where=name, valid=f"[{rows}] or [{rows}, 1], as the first input"
                 )
-            _check_datatype(column, tensor.datatype, data)
-            columns[name] = column.check(name, data, column.nullable)
+            if not isinstance(data, list):
+                columns[name] = _from_bytes(column, tensor.datatype, shape, data)
+                continue
+            if data and type(data[0]) is list:
+                data = _flat(name, data, len(shape))
+            if len(data) != rows:
+                raise RequestError(
+                    f"{len(data)} values for shape {shown_shape(shape)}", where=name, valid=f"{rows} values"
+                )
+            columns[name] = check_list(column, tensor.datatype, data)
         return rows, columns
 
     def from_instances(self, instances: Sequence[Any]) -> tuple[int, Columns]:
         """KServe v1 instances, each an object by column name or a list of all features in order, as columns."""
-        self._check_rows(len(instances))
+        self._check_rows(len(instances), "instances")
         first = instances[0]
         if isinstance(first, dict):
             raw = self._from_objects(first, instances)
@@ -112,7 +123,9 @@ class ColumnTable:
         for position, instance in enumerate(instances):
             if not isinstance(instance, dict) or instance.keys() != names:
                 raise RequestError(
-                    "has other columns than the first instance", where=f"instances[{position}]", valid=", ".join(names)
+                    "has other columns than the first instance",
+                    where=f"instances[{position}]",
+                    valid=", ".join([name[:_LONGEST_NAME] for name in names][:_LONGEST_NAME]),
                 )
         return {name: [instance[name] for instance in instances] for name in names}
 
@@ -128,120 +141,63 @@ class ColumnTable:
             column.name: [instance[position] for instance in instances] for position, column in enumerate(self.features)
         }
 
-    def _is_matrix(self, tensor: Any) -> bool:
-        return self._matrix and tensor.name not in self._by_name and len(tensor.shape) == 2
+    def _is_matrix(self, tensor: AnyTensor) -> bool:
+        return self.takes_matrix and tensor.name not in self._by_name and len(tensor.shape) == 2
 
-    def _from_matrix(self, tensor: Any) -> tuple[int, Columns]:
-        rows, width = tensor.shape
-        self._check_rows(rows)
-        data = _flatten(tensor.data) if tensor.data and type(tensor.data[0]) is list else tensor.data
-        if width != len(self.features) or len(data) != rows * width:
+    def _from_matrix(self, tensor: AnyTensor) -> tuple[int, Columns]:
+        name, data, shape, datatype = tensor.name, tensor.data, tensor.shape, tensor.datatype
+        rows, width = shape
+        self._check_rows(rows, name)
+        if width != len(self.features):
+            raise RequestError(f"shape {shown_shape(shape)}", where=name, valid=f"[rows, {len(self.features)}]")
+        if datatype not in FLOATS and datatype not in INTEGER_LIMITS:
+            raise RequestError(f"datatype {shown(datatype)}", where=name, valid="FP32, FP64, INT32 or INT64")
+        if not isinstance(data, list):
+            matrix = from_raw(name, datatype, shape, data).reshape(rows, width)
+            return rows, {
+                column.name: check_array(column, datatype, matrix[:, place])
+                for place, column in enumerate(self.features)
+            }
+        data = _flat(name, data, 2)
+        if len(data) != rows * width:
             raise RequestError(
-                f"shape {tensor.shape} with {len(data)} values",
-                where=tensor.name,
-                valid=f"shape [rows, {len(self.features)}]",
+                f"{len(data)} values for shape {shown_shape(shape)}", where=name, valid=f"{rows * width} values"
             )
-        if tensor.datatype not in _FLOATS and tensor.datatype not in _INTEGERS:
-            raise RequestError(f"datatype {tensor.datatype}", where=tensor.name, valid="FP32, FP64, INT32 or INT64")
         return rows, {
-            column.name: column.check(column.name, data[position::width], column.nullable)
-            for position, column in enumerate(self.features)
+            column.name: check_list(column, datatype, data[place::width]) for place, column in enumerate(self.features)
         }
 
-    def _check_rows(self, rows: Any) -> None:
-        if type(rows) is not int or rows < 1:
-            raise RequestError("no rows", where="shape or instances", valid="at least one row")
+    def _check_rows(self, rows: int, where: str) -> None:
+        if rows < 1:
+            raise RequestError("no rows", where=where, valid="at least one row")
         if rows > self._max_rows:
-            raise RequestError(f"{rows} rows", where="shape or instances", valid=f"at most {self._max_rows} rows")
+            raise RequestError(f"{shown(rows)} rows", where=where, valid=f"at most {self._max_rows} rows")
 
     def _unknown(self, name: str) -> RequestError:
-        close = difflib.get_close_matches(name, self._by_name, n=1)
+        close = difflib.get_close_matches(name[:_LONGEST_NAME], self._by_name, n=1)
         valid = f"did you mean {close[0]!r}?" if close else ", ".join(self._by_name)
-        return RequestError("the model has no such column", where=name, valid=valid)
+        return RequestError("the model has no such column", where=name[:_LONGEST_NAME], valid=valid)
 
 
-def _feature_column(feature: Feature) -> Column:
+def _feature_column(feature: Feature, largest: float) -> Column:
     if is_text(feature):
-        return Column(feature.name, True, "BYTES", _check_text, feature.nullable)
+        return Column(feature.name, True, "BYTES", check_text, feature.nullable)
     datatype = {"int": "INT64", "bool": "BOOL"}.get(feature.type, "FP64")
-    return Column(feature.name, False, datatype, _check_number, feature.nullable)
+    return Column(feature.name, False, datatype, number_check(largest), feature.nullable, largest=largest)
 
 
-def _check_datatype(column: Column, datatype: str, data: list[Any]) -> None:
-    if datatype in _FLOATS:
-        fits = not column.text
-    elif datatype == "BYTES":
-        fits = column.text
-    elif datatype in _INTEGERS:
-        fits = not column.text or column.check is _check_key
-        if fits and any(type(value) is not int and value is not None for value in data):
-            raise RequestError(f"a value that is no integer under {datatype}", where=column.name)
-    elif datatype == "BOOL":
-        fits = not column.text
-        if fits and any(type(value) is not bool and value is not None for value in data):
-            raise RequestError("a value that is neither true nor false under BOOL", where=column.name)
-    else:
-        raise RequestError(f"datatype {datatype!r}", where=column.name, valid=", ".join(sorted(DATATYPES)))
-    if not fits:
-        raise RequestError(
-            f"datatype {datatype}", where=column.name, valid="BYTES" if column.text else "BOOL, INT64, FP32 or FP64"
-        )
+def _from_bytes(column: Column, datatype: str, shape: list[int], data: Raw) -> list[Any]:
+    check_datatype(column, datatype)
+    found = from_raw(column.name, datatype, shape, data)
+    return check_list(column, datatype, found) if datatype == "BYTES" else check_array(column, datatype, found)
 
 
-def _check_number(name: str, data: list[Any], nullable: bool) -> list[Any]:
-    out: list[Any] = []
-    for value in data:
-        kind = type(value)
-        # One comparison lets every ordinary number through; NaN and infinities fail it.
-        if kind is float and -inf < value < inf:
-            out.append(value)
-        elif kind is int or kind is bool:
-            out.append(_from_integer(name, value))
-        elif value is None or kind is float:
-            out.append(_odd_number(name, value, nullable))
-        else:
-            raise RequestError(f"{value!r} is not a number", where=name, valid="a number, or null where allowed")
-    return out
-
-
-def _from_integer(name: str, value: int) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        raise RequestError("an integer beyond every number", where=name, valid="a finite number") from None
-
-
-def _odd_number(name: str, value: float | None, nullable: bool) -> float:
-    if value is not None and isinf(value):
-        raise RequestError("an infinite number", where=name, valid="a finite number")
-    if nullable:
-        return nan
-    raise RequestError("null or NaN, which training never saw here", where=name, valid="a number")
-
-
-def _check_text(name: str, data: list[Any], nullable: bool) -> list[Any]:
-    for value in data:
-        if type(value) is not str:
-            if value is None:
-                if nullable:
-                    continue
-                raise RequestError("null, which training never saw here", where=name, valid="text")
-            raise RequestError(f"{value!r} is not text", where=name, valid="text")
+def _flat(name: str, data: list[Any], dimensions: int) -> list[Any]:
+    """`data` as a flat list: it is one already, or nested as deep as the shape has dimensions."""
+    for _ in range(dimensions - 1):
+        if not data or type(data[0]) is not list:
+            break
+        if any(type(one) is not list for one in data):
+            raise RequestError("data is nested in some places only", where=name, valid="flat, or nested like its shape")
+        data = [value for one in data for value in one]
     return data
-
-
-def _check_key(name: str, data: list[Any], nullable: bool) -> list[Any]:
-    for value in data:
-        if type(value) is not str and type(value) is not int:
-            raise RequestError(f"{value!r} is no entity key", where=name, valid="text or an integer")
-    return data
-
-
-def _flatten(data: list[Any]) -> list[Any]:
-    flat: list[Any] = []
-    for value in data:
-        if type(value) is list:
-            flat += _flatten(value)
-        else:
-            flat.append(value)
-    return flat

@@ -40,7 +40,7 @@ class OnlineStoreConfig:
 class ServeConfig:
     """One predictor: what it serves, where it listens, where it writes its log, and what it does when data is missing.
 
-    `name` is the model's name in URLs; `model` the model folder; `segments` the folder for prediction-log segments.
+    `port` is REST's, `grpc_port` gRPC's, 0 for none. `name` is the model's name in URLs; `model` the model folder; `segments` the folder for prediction-log segments.
     `replayed_clock`: the header `mainspring-event-at` says when it is. `timeout_seconds`: longest wait for a request's
     body, and for open requests at the end. `drain_seconds`: how long a predictor that was told to end goes on
     answering after it said that it is not ready, so that a proxy notices. `fsync`: every row is on the disk before its
@@ -54,6 +54,7 @@ class ServeConfig:
     segments: str
     port: int
     host: str = "127.0.0.1"
+    grpc_port: int = 0
     build: str = ""
     online: OnlineStoreConfig | None = None
     missing: MissingPolicy = "serve_and_flag"

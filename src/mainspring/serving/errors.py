@@ -1,4 +1,4 @@
-"""What a caller did wrong, or what could not be answered, each with its HTTP status."""
+"""What a caller did wrong, or what could not be answered, each with its HTTP status and its gRPC code."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ class RequestError(MainspringError):
     """A request that is not answered. `where` names the field, `valid` what would have been accepted."""
 
     status = 400
+    grpc_code = "INVALID_ARGUMENT"
 
     @property
     def text(self) -> str:
@@ -23,6 +24,7 @@ class UnknownModel(RequestError):
     """No model of that name or version is served here."""
 
     status = 404
+    grpc_code = "NOT_FOUND"
 
 
 class WrongMethod(RequestError):
@@ -35,6 +37,7 @@ class TooLarge(RequestError):
     """More bytes or rows than the predictor takes."""
 
     status = 413
+    grpc_code = "RESOURCE_EXHAUSTED"
 
 
 class WrongContentType(RequestError):
@@ -47,21 +50,25 @@ class Unanswerable(RequestError):
     """A well-formed request whose features are missing, by the project's policy or because the model cannot do without."""
 
     status = 422
+    grpc_code = "FAILED_PRECONDITION"
 
 
 class ModelFailed(RequestError):
     """The model raised, or gave something that is no number."""
 
     status = 500
+    grpc_code = "INTERNAL"
 
 
 class LogFailed(RequestError):
     """The answer could not be logged, and the project says that then there is none."""
 
     status = 503
+    grpc_code = "UNAVAILABLE"
 
 
 class NotReady(RequestError):
     """Starting, or ending."""
 
     status = 503
+    grpc_code = "UNAVAILABLE"

@@ -8,7 +8,12 @@ from mainspring.serving.lookup import Lookup
 from mainspring.telemetry import registry
 from mainspring.telemetry.slots import MetricSlots
 
-_STATUSES = (200, 400, 404, 405, 413, 415, 422, 500, 503)
+_STATUSES = {
+    "v1": (200, 400, 404, 405, 413, 415, 422, 500, 503),
+    "v2": (200, 400, 404, 405, 413, 415, 422, 500, 503),
+    "grpc": ("OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "INTERNAL", "UNAVAILABLE"),
+}
+"""What prediction requests are answered: HTTP statuses, and gRPC's codes."""
 
 
 class PredictorMetrics:
@@ -21,8 +26,8 @@ class PredictorMetrics:
         self._ready = slots.add(registry.PREDICTOR_READY)
         self._requests = {
             (speaks, status): slots.add(registry.PREDICTOR_REQUESTS, protocol=speaks, status=str(status))
-            for speaks in ("v1", "v2")
-            for status in _STATUSES
+            for speaks, statuses in _STATUSES.items()
+            for status in statuses
         }
         self._rows = slots.add(registry.PREDICTOR_ROWS)
         self._latency = slots.add(registry.PREDICTOR_LATENCY)
@@ -31,7 +36,7 @@ class PredictorMetrics:
         self._bytes = slots.add(registry.LOG_APPENDED)
         self._failures = slots.add(registry.LOG_FAILURES)
 
-    def answered(self, speaks: str, status: int) -> None:
+    def answered(self, speaks: str, status: int | str) -> None:
         """A prediction request got this status."""
         self._slots.values[self._requests[speaks, status]] += 1.0
 

@@ -24,6 +24,7 @@ from mainspring.serving.lookup import Lookup
 from mainspring.serving.metrics import PredictorMetrics
 from mainspring.serving.online import SqliteOnlineFeatures
 from mainspring.serving.predictor import Predictor, warm_up
+from mainspring.serving.rest import RestApi
 from mainspring.serving.runtime import load_card, load_runtime, single_threaded
 from mainspring.serving.segment_writer import SegmentWriter
 from mainspring.telemetry.logs import Log
@@ -59,7 +60,12 @@ def build(config: ServeConfig, log: Log) -> tuple[Predictor, SegmentWriter]:
     )
     online = SqliteOnlineFeatures(config.online) if config.online else None
     lookup = Lookup(card.signature, views, online, config.missing, entities)
-    table = ColumnTable(card.signature, [name for name in entities if name not in own], max_rows=config.max_rows)
+    table = ColumnTable(
+        card.signature,
+        [name for name in entities if name not in own],
+        max_rows=config.max_rows,
+        largest=runtime.largest,
+    )
     metrics = PredictorMetrics(
         config.name, config.version, config.build, [feature.name for feature in card.signature.features]
     )
@@ -73,9 +79,16 @@ async def serve(config: ServeConfig, predictor: Predictor, writer: SegmentWriter
     from granian.constants import HTTPModes, Interfaces
     from granian.server.embed import Server
 
+    api = RestApi(predictor)
+    most = config.max_body_bytes
+
     async def app(scope: Any, proto: Any) -> None:
-        body = await proto()
-        answer = predictor.answer(scope.method, scope.path, scope.headers, body)
+        length = scope.headers.get("content-length", "")
+        if length and int(length) > most:
+            answer = api.refuse_body(scope.path, int(length))
+        else:
+            body = await (proto() if length else _read(proto, most))
+            answer = api.answer(scope.method, scope.path, scope.headers, body)
         proto.response_bytes(answer.status, answer.headers, answer.body)
 
     logging.getLogger("_granian").setLevel(logging.ERROR)
@@ -92,6 +105,12 @@ async def serve(config: ServeConfig, predictor: Predictor, writer: SegmentWriter
     loop = asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, ending.set)
+    grpc_server = None
+    if config.grpc_port:
+        # Imported where it is wanted: it takes memory and a thread.
+        from mainspring.serving.grpc_api import start
+
+        grpc_server = await start(predictor)
     serving = loop.create_task(server.serve())
     predictor.ready = True
     while not ending.is_set() and not serving.done():
@@ -103,7 +122,21 @@ async def serve(config: ServeConfig, predictor: Predictor, writer: SegmentWriter
     if not serving.done():
         await asyncio.sleep(config.drain_seconds)
         server.stop()
+    if grpc_server is not None:
+        await grpc_server.stop(config.timeout_seconds)
     await asyncio.wait_for(serving, config.timeout_seconds)
+
+
+async def _read(proto: Any, most: int) -> bytes:
+    """A body that comes without its length, up to the first piece with which it is larger than `most` bytes."""
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in proto:
+        pieces.append(piece)
+        size += len(piece)
+        if size > most:
+            break
+    return b"".join(pieces)
 
 
 def main(path: Path) -> int:
@@ -127,10 +160,13 @@ def main(path: Path) -> int:
         return 2
     import uvloop
 
-    log.info("serving", port=config.port)
+    log.info("serving", port=config.port, **({"grpc_port": config.grpc_port} if config.grpc_port else {}))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(config, predictor, writer))
+    except ConfigError as error:
+        log.error("cannot serve", reason=str(error))
+        return 2
     finally:
         writer.rotate()
     log.info("ended")
@@ -152,12 +188,13 @@ def _taken(lock: int) -> bool:
 def _port_is_free(config: ServeConfig) -> None:
     import socket
 
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((config.host, config.port))
-        except OSError as error:
-            raise ConfigError(f"port {config.port} cannot be used: {error.strerror}", valid="a free port") from error
+    for port in filter(None, (config.port, config.grpc_port)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((config.host, port))
+            except OSError as error:
+                raise ConfigError(f"port {port} cannot be used: {error.strerror}", valid="a free port") from error
 
 
 if __name__ == "__main__":

@@ -16,13 +16,16 @@ from mainspring.domain.codec import from_json
 from mainspring.domain.errors import ConfigError, NotFound
 from mainspring.domain.model_card import CARD_FILE, ModelCard
 from mainspring.domain.model_version import ServedFormat
+from mainspring.serving.checks import FLOAT32_LARGEST, FLOAT64_LARGEST
 
 Row = Sequence[Any]
 Output = tuple[float, ...]
 
 
 class Runtime(Protocol):
-    """A loaded model."""
+    """A loaded model. `largest` is the size of the largest number that its arithmetic holds."""
+
+    largest: float
 
     def predict(self, rows: Sequence[Row]) -> list[Output]:
         """One output for each row."""
@@ -70,6 +73,7 @@ class _OnnxMatrix:
         self._array = np.array
         self._type = _onnx_number(session.get_inputs()[0].type, np)
         self._input = session.get_inputs()[0].name
+        self.largest = _largest([self._type], np)
         self._run = session.run
         self._outputs = [_onnx_output(session, card)]
         self._card = card
@@ -100,6 +104,7 @@ class _OnnxColumns:
                 f"the ONNX model wants inputs that its signature does not name: {', '.join(extra)}",
                 valid="one input for each feature, or a single matrix of numbers",
             )
+        self.largest = _largest([kind for _, _, kind in self._inputs if kind is not None], np)
         self._run = session.run
         self._outputs = [_onnx_output(session, card)]
         self._card = card
@@ -154,6 +159,11 @@ def _onnx_number(kind: str, np: Any) -> Any:
     return known[kind]
 
 
+def _largest(kinds: Sequence[Any], np: Any) -> float:
+    """The size that all inputs of these number types hold."""
+    return FLOAT32_LARGEST if np.float32 in kinds else FLOAT64_LARGEST
+
+
 def _onnx_output(session: Any, card: ModelCard) -> str:
     found = [output.name for output in session.get_outputs() if output.type in ("tensor(float)", "tensor(double)")]
     if not found:
@@ -167,6 +177,8 @@ def _onnx_output(session: Any, card: ModelCard) -> str:
 
 class _Coded:
     """Rows as a float matrix, categories as their positions in the signature; for boosters."""
+
+    largest = FLOAT32_LARGEST
 
     def __init__(self, card: ModelCard, predict: Callable[[Any], Any]) -> None:
         import numpy as np
@@ -228,7 +240,8 @@ def _load_lightgbm(path: Path, card: ModelCard) -> Runtime:
 class _Frames:
     """Rows as a pandas frame with the signature's names and types; for estimators and projects."""
 
-    def __init__(self, card: ModelCard, predict: Callable[[Any], Any]) -> None:
+    def __init__(self, card: ModelCard, predict: Callable[[Any], Any], largest: float) -> None:
+        self.largest = largest
         self._card = card
         self._predict = predict
 
@@ -264,13 +277,14 @@ def _load_skops(path: Path, card: ModelCard) -> Runtime:
             valid="types of sklearn, numpy, scipy, xgboost or lightgbm that the model's card lists",
         )
     model = load(path, trusted=list(found))
-    return _Frames(card, model.predict if card.task == "regression" else model.predict_proba)
+    # Trees of scikit-learn compute in 32 bits.
+    return _Frames(card, model.predict if card.task == "regression" else model.predict_proba, FLOAT32_LARGEST)
 
 
 def _load_project(path: Path, card: ModelCard) -> Runtime:
     from mainspring.serving.project_code import load_project
 
-    return _Frames(card, load_project(path))
+    return _Frames(card, load_project(path), FLOAT64_LARGEST)
 
 
 _LOADERS: dict[ServedFormat, Callable[[Path, ModelCard], Runtime]] = {

@@ -205,6 +205,8 @@ class ServingSettings(Part):
     """Longest a caller waits."""
     fsync: bool = False
     """Whether each prediction is on the disk, not only with the kernel, before it is answered."""
+    grpc: bool = False
+    """Whether each predictor answers over gRPC, too, at a free port that its `serve.json` names."""
 
 
 class TrackingSettings(Part):

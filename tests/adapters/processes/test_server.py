@@ -8,6 +8,7 @@ import time
 from http.client import HTTPConnection
 from pathlib import Path
 
+import grpc
 import pytest
 from tests.serving.models import RAIN, version, write_model
 
@@ -15,7 +16,7 @@ from mainspring.adapters.processes.alive import is_same, start_time
 from mainspring.adapters.processes.server import LaptopModelServer, wait_ready
 from mainspring.domain.log_record import decode_row, frames, read_header
 from mainspring.settings.paths import ProjectPaths
-from mainspring.settings.project import ProjectSettings
+from mainspring.settings.project import ProjectSettings, ServingSettings
 
 SETTINGS = ProjectSettings.model_validate(
     {"name": "rain", "task": "binary", "sources": {"s": {"path": "s.csv"}}, "target": {"source": "s", "column": "y"}}
@@ -37,9 +38,9 @@ def server(tmp_path):
         found.stop(one.version, build=one.build)
 
 
-def make(tmp_path):
+def make(tmp_path, settings=SETTINGS):
     return LaptopModelServer(
-        SETTINGS, ProjectPaths(tmp_path), replayed=False, online=lambda: None, error_shares={"broken": 1.0}
+        settings, ProjectPaths(tmp_path), replayed=False, online=lambda: None, error_shares={"broken": 1.0}
     )
 
 
@@ -116,6 +117,25 @@ def test_a_killed_predictor_comes_back_and_what_it_acknowledged_is_logged_once(s
     assert after.ready
     assert after.pid != before.pid
     assert ask(after.port)[0] == 200
+
+
+def test_a_predictor_answers_over_grpc_where_the_project_says_so_also_when_it_came_back(model, tmp_path):
+    settings = SETTINGS.model_copy(update={"serving": ServingSettings(grpc=True)})
+    server = make(tmp_path, settings)
+    server.start(version(), model)
+    pids = set()
+    for _ in range(2):
+        one = wait_ready(server, "1")
+        pids.add(one.pid)
+        port = json.loads((ProjectPaths(tmp_path).serving / "1" / "serve.json").read_bytes())["grpc_port"]
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            live = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
+            assert live(b"", timeout=10) == b"\x08\x01"
+        os.kill(one.pid, signal.SIGKILL)
+        while is_same(one.pid, start_time(one.pid)):
+            time.sleep(0.01)
+    assert len(pids) == 2
+    server.stop("1")
 
 
 def serving(tmp_path):

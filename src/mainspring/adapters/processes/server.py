@@ -83,6 +83,7 @@ class LaptopModelServer:
             timeout_seconds=serving.timeout.total_seconds(),
             fsync=serving.fsync,
             error_share=self._error_shares.get(build, 0.0),
+            grpc_port=_free_port() if serving.grpc else 0,
         )
         _write(folder / CONFIG, to_json(config, indent=2))
         self._spawn(folder, config.version, build, config.port, 1)
@@ -152,6 +153,7 @@ class LaptopModelServer:
         config = json.loads((folder / CONFIG).read_bytes())
         # The port may have gone to somebody else in the meantime.
         config["port"] = _free_port()
+        config["grpc_port"] = _free_port() if config.get("grpc_port") else 0
         _write(folder / CONFIG, json.dumps(config, indent=2).encode())
         return self._spawn(folder, known["version"], known["build"], config["port"], starts)
 
