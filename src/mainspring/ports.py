@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mainspring.domain.decision import Alert, Decision
 from mainspring.domain.model_version import ModelVersion
-from mainspring.domain.rollout import Arm, ArmCounts, Endpoint, Rollout
+from mainspring.domain.rollout import Arm, ArmCounts, Endpoint, EvidenceBatch, Rollout
 from mainspring.domain.run import Run
 from mainspring.domain.time import TimeWindow
 
@@ -184,6 +184,14 @@ class MetricsSource(Protocol):
 
     def counts(self, rollout_id: str) -> Mapping[Arm, ArmCounts]:
         """Counts since that rollout began, by assigned arm."""
+        ...
+
+    def batches(self, rollout_id: str) -> Sequence[EvidenceBatch]:
+        """Its requests that were split by weight, oldest first; all batches but the last stay as they are."""
+        ...
+
+    def shadows(self, rollout_id: str) -> ArmCounts:
+        """The copies of its requests, and how many of them failed."""
         ...
 
 

@@ -7,18 +7,16 @@ import pytest
 
 from mainspring.domain.errors import ConflictError
 from mainspring.domain.rollout import ArmCounts
-from mainspring.domain.shadow_report import ShadowReport
 from mainspring.loop import reconcile
 from mainspring.loop.requests import answer, ask
 from mainspring.loop.wishes import PersonRequest
+from mainspring.rollout.evidence.verdict import Evidence
 from tests.loop.world import AT, Killed, World
 
 STRATEGY = {
     "rollout": {"steps": [{"shadow": {}}, 10, {"canary": {"weight": 50, "time": "2h"}}], "guard": {"time": "2d"}}
 }
-HEALTHY = ShadowReport(
-    requests=300, answered=300, differing=40, tolerance=0.01, mean_difference=0.02, largest_difference=0.2
-)
+HEALTHY = ArmCounts(300, 0)
 
 
 @pytest.fixture
@@ -46,7 +44,7 @@ def in_shadow(world):
 def in_guard(world):
     """Version 2 took over from version 1 at the end of all steps."""
     platform = in_shadow(world)
-    world.shadow = HEALTHY
+    world.copies = HEALTHY
     for count in (1, 1, 2):
         hours(world, count)
         turn(platform)
@@ -57,7 +55,7 @@ def in_guard(world):
 def test_a_candidate_goes_through_every_step_and_the_old_version_stays_warm(world):
     platform = in_shadow(world)
     assert (world.weights, set(world.running)) == ({"stable": 100, "candidate": 0}, {("1", ""), ("2", "")})
-    world.shadow = HEALTHY
+    world.copies = HEALTHY
     hours(world, 1)
     turn(platform)
     assert (world.rollout.phase, world.rollout.weight_percent, world.mirrored) == ("canary", 10, 0)
@@ -75,15 +73,16 @@ def test_a_candidate_goes_through_every_step_and_the_old_version_stays_warm(worl
     hours(world, 48)
     world.settle()
     assert (world.rollout.phase, world.rollout.stable, set(world.running)) == ("idle", "2", {("2", "")})
-    assert "300 copied requests answered, 40 differ by more than 0.01" in world.rows("weight")[0].why
+    assert world.rows("weight")[0].why.startswith("no harm found: errors: errors of the candidate 0 in 300 requests")
 
 
 def test_copies_without_an_answer_take_a_candidate_back_and_nobody_saw_it(world):
     platform = in_shadow(world)
-    world.shadow = ShadowReport(requests=100, answered=80, failed=5, missing=15)
+    world.copies = ArmCounts(100, 20)
     turn(platform)
     (back,) = world.rows("rolled_back")
-    assert "20 errors in 100 requests (20.0%" in back.why
+    assert "errors of the candidate 20 in 100 requests (20.0%), of stable 0 in 100" in back.why
+    assert back.numbers["log_e"]["errors.ratio"] > back.numbers["log_thresholds"]["errors.ratio"]
     assert world.rollout.stable == "1"
     assert not world.rows("weight")
 
@@ -102,13 +101,19 @@ def test_a_guarded_promotion_is_undone_in_one_tick(world):
         ask(world.ledger, PersonRequest("undo", "eva", world.clock.now()))
 
 
-def test_a_new_version_that_fails_in_the_guard_goes_back(world):
+def test_a_new_version_that_fails_in_the_guard_goes_back(tmp_path):
+    world = World(tmp_path, rollout={"guard": {"time": "2d"}})
+    platform = world.served()
+    world.add("2")
+    turn(platform)
     world.counts = {"stable": ArmCounts(900, 9), "candidate": ArmCounts(100, 1)}
-    platform = in_guard(world)
+    hours(world, 1)
+    turn(platform)
+    assert world.rollout.phase == "guard"
     world.counts = {"stable": ArmCounts(960, 29), "candidate": ArmCounts(100, 1)}
     turn(platform)
     (back,) = world.rows("rolled_back")
-    assert "20 errors in 60 requests (33.3%; limit 5 % and 2 times stable's 1.0%)" in back.why
+    assert "20 errors in 60 requests (33.3%; limit 5 % and 2 times the 1.0% before)" in back.why
     world.settle()
     assert world.rollout.stable == "1"
     assert world.sent[-1].severity == "critical"
@@ -132,7 +137,7 @@ def test_killed_before_any_write_the_steps_come_to_the_same_end(tmp_path, undone
         world = World(folder, **STRATEGY)
         world.served()
         world.add("2")
-        world.shadow, world.fuse, asked = HEALTHY, fuse, False
+        world.copies, world.fuse, asked = HEALTHY, fuse, False
         for _ in range(60):
             with suppress(Killed):
                 world.settle()
@@ -159,3 +164,32 @@ def test_a_strategy_is_refused_that_goes_down_or_says_nothing(tmp_path):
         World(tmp_path, rollout={"steps": [50, 10]})
     with pytest.raises(ValueError, match="a step is either"):
         World(tmp_path, rollout={"steps": [{}]})
+
+
+def test_a_match_is_waited_for_and_what_is_undecided_goes_back(tmp_path):
+    rollout = {**STRATEGY["rollout"], "evidence": "match", "undecided": {"after": "14d"}}
+    world = World(tmp_path, rollout=rollout)
+    platform = in_shadow(world)
+    world.copies, world.quality = HEALTHY, Evidence("INCONCLUSIVE", "on these 13 days", still_needed=8, unit="days")
+    hours(world, 13 * 24)
+    turn(platform)
+    assert world.rollout.phase == "shadow"
+    world.quality = Evidence("ACCEPT", "on these 14 days: shown to be no worse than 0.02")
+    turn(platform)
+    assert world.rollout.phase == "canary"
+    assert "shown to be no worse than 0.02" in world.rows("weight")[0].why
+    other = World(tmp_path / "other", rollout=rollout)
+    platform = in_shadow(other)
+    other.copies, other.quality = HEALTHY, Evidence("INCONCLUSIVE", "on these 14 days")
+    hours(other, 14 * 24)
+    turn(platform)
+    assert other.rows("rolled_back")[0].why == "undecided after 14d: on these 14 days"
+
+
+def test_a_new_version_that_is_worse_in_the_guard_goes_back(world):
+    platform = in_guard(world)
+    world.quality = Evidence("REJECT", "on these 30 days the candidate's loss was more", {"worse": 5.0})
+    turn(platform)
+    assert world.rows("rolled_back")[0].numbers == {"log_e": {"worse": 5.0}}
+    world.settle()
+    assert world.rollout.stable == "1"

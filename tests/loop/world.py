@@ -9,12 +9,15 @@ from mainspring.adapters.clock import ReplayedClock
 from mainspring.adapters.sql.ledger import SqliteLedger
 from mainspring.domain.drift_report import DriftReport
 from mainspring.domain.model_version import ModelVersion, Signature
-from mainspring.domain.rollout import Endpoint
+from mainspring.domain.rollout import ArmCounts, Endpoint, EvidenceBatch
 from mainspring.domain.run import Run
-from mainspring.domain.shadow_report import ShadowReport
 from mainspring.domain.time import TimeWindow
 from mainspring.loop import Platform, reconcile
 from mainspring.loop.state import rollout_of
+from mainspring.rollout.evidence.budget import Budget
+from mainspring.rollout.evidence.errors import ErrorLimits
+from mainspring.rollout.rules import StepEvidence
+from mainspring.rollout.watch import begun
 from mainspring.settings.project import ProjectSettings
 
 AT = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -49,9 +52,10 @@ class World:
             }
         )
         self.clock = ReplayedClock(AT)
+        tmp_path.mkdir(exist_ok=True)
         self.path = tmp_path / "ledger.db"
         self.versions, self.running, self.runs, self.sent = {}, {}, {}, []
-        self.weights, self.counts, self.shadow = {}, {}, ShadowReport()
+        self.weights, self.counts, self.copies, self.quality = {}, {}, ArmCounts(), None
         self.fuse = None
         self.writes = 0
 
@@ -72,9 +76,9 @@ class World:
         self.ledger = _Ledger(self.path, self)
         return Platform(
             settings=self.settings, clock=self.clock, ledger=self.ledger, features=_Nothing(), runner=_Runner(self),
-            registry=_Registry(self), server=_Server(self), router=_Router(self), evidence=_Evidence(self), log=_Nothing(),
+            registry=_Registry(self), server=_Server(self), router=_Router(self), log=_Nothing(),
             labels=_Nothing(), notifier=_Notifier(self), drift=_Nothing(), challengers=_Nothing(),
-            shadow=_Shadow(self), record_failures=lambda: 0,
+            tests=_Tests(self), record_failures=lambda: 0,
         )  # fmt: skip
 
     def settle(self, **options):
@@ -164,20 +168,23 @@ class _Router:
         return self.world.weights
 
 
-class _Evidence:
+class _Tests:
+    """The real tests over the world's counts: of copies in a shadow, else of one batch."""
+
     def __init__(self, world):
         self.world = world
 
-    def counts(self, rollout_id):
+    def past(self, rollout):
         return self.world.counts
 
-
-class _Shadow:
-    def __init__(self, world):
-        self.world = world
-
-    def compare(self, rollout, until):
-        return self.world.shadow
+    def look(self, rollout, now):
+        watch, counts, copies = begun(ErrorLimits(), ErrorLimits(), 0.0), self.world.counts, self.world.copies
+        if rollout.phase == "shadow":
+            watch, requests = watch.after_copies(ArmCounts(copies.requests), copies, 1.0), copies.requests
+        else:
+            requests = counts.get("candidate", ArmCounts()).requests
+            watch = watch.after([EvidenceBatch(rollout.weight_percent, counts)] if counts and rollout.splits else [])
+        return StepEvidence(requests, watch.evidence(Budget(), quality=self.world.quality), self.world.quality)
 
 
 class _Runner:

@@ -37,7 +37,7 @@ features:
     town_mood: {every: 1d, backfill: 20d}
 split: {holdout: 2d, window: 7d}
 gate: {min_gain: 0.05}
-rollout: {steps: [25, 50], step_time: 1d, min_requests: 4, limits: {min_requests: 4, max_error_percent: 60}}
+rollout: {steps: [{shadow: {time: 1d}}, 25, 50], step_time: 1d, min_requests: 4, guard: {time: 1d}}
 drift: {every: 4d, min_rows: 20, trailing: 4d, persistence: 1}
 retrain: {policy: on_schedule, schedule: 12d, cooldown: 2d, ask_every: 1d}
 serving: {port: 0, timeout: 10s}

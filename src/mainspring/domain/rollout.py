@@ -115,7 +115,7 @@ class Rollout:
     version, stable's own included, is rolled out (it matches `Endpoint.build`). `weight_percent` is the candidate's
     share, `mirror_percent` the share of stable's requests that is copied to it. `steps` are those of the project when
     the rollout began, `step` the place among them. In the `guard` that follows a promotion `stable` is the new version,
-    and `candidate` the old one, warm and shadowed. `id` changes with every rollout.
+    and `candidate` the old one, warm and shadowed. `evidence` is what was counted when the phase began. `id` changes with every rollout.
 
     Who gets which arm, in phase `canary`: a request whose header `cohort_header` has a value of `cohorts` gets that
     arm, whatever the weight. Of all others the candidate gets `weight_percent`, by a hash of the user's key in the
@@ -138,6 +138,8 @@ class Rollout:
     reason: str = ""
     started_at: datetime | None = None
     phase_since: datetime | None = None
+    tau_seconds: float = 0.0
+    """What counts as slow, fixed from stable's past when the canary began; 0.0: there was too little of it."""
     paused_by: str = ""
     """The person who paused it: it neither ramps nor promotes until it goes on, and goes back as ever."""
     cohort_header: str = ""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from mainspring.domain.drift_report import DriftReport
-from mainspring.domain.rollout import Rollout
-from mainspring.domain.shadow_report import ShadowReport
+from mainspring.domain.rollout import Arm, ArmCounts, Rollout
 from mainspring.ports import (
     Clock,
     LabelSource,
     Ledger,
-    MetricsSource,
     ModelRegistry,
     ModelServer,
     Notifier,
@@ -22,6 +20,7 @@ from mainspring.ports import (
     PredictionLog,
     TrafficRouter,
 )
+from mainspring.rollout.rules import StepEvidence
 from mainspring.settings.project import ProjectSettings
 
 
@@ -67,11 +66,15 @@ class ChallengerJob(Protocol):
         ...
 
 
-class ShadowJob(Protocol):
-    """Pairs what a shadow answered with what the primary answered."""
+class RolloutTests(Protocol):
+    """The tests of a rollout, up to date with what its arms did."""
 
-    def compare(self, rollout: Rollout, until: datetime) -> ShadowReport:
-        """The report on the rollout's phase so far, from the prediction log and the labels known at `until`."""
+    def look(self, rollout: Rollout, now: datetime) -> StepEvidence:
+        """What is known at the rollout's step, from the requests so far and the labels known `now`."""
+        ...
+
+    def past(self, rollout: Rollout) -> Mapping[Arm, ArmCounts]:
+        """Counts since the rollout began, by assigned arm."""
         ...
 
 
@@ -87,11 +90,10 @@ class Platform:
     registry: ModelRegistry
     server: ModelServer
     router: TrafficRouter
-    evidence: MetricsSource
     log: PredictionLog
     labels: LabelSource
     notifier: Notifier
     drift: DriftJob
     challengers: ChallengerJob
-    shadow: ShadowJob
+    tests: RolloutTests
     record_failures: Callable[[], int]

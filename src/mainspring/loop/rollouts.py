@@ -9,13 +9,14 @@ from typing import Any
 
 from mainspring.domain.decision import Alert, Decision, DecisionKind
 from mainspring.domain.model_version import ModelVersion
-from mainspring.domain.rollout import Arm, ArmCounts, Endpoint, Rollout, RolloutPhase
+from mainspring.domain.rollout import ArmCounts, Endpoint, Rollout, RolloutPhase, RolloutStep
 from mainspring.loop.alerts import owed
 from mainspring.loop.freeze import frozen
 from mainspring.loop.outcome import MOVED, STILL, WAITING, Outcome
 from mainspring.loop.platform import Platform
 from mainspring.loop.state import POLICY, ROLLOUT, RUN, RunRequest, dump, read, rollout_of
 from mainspring.rollout.rules import judge, over_the_limits
+from mainspring.rollout.watch import tau_of
 
 
 def turn(platform: Platform) -> Outcome:
@@ -25,7 +26,10 @@ def turn(platform: Platform) -> Outcome:
 
 
 def start_build(platform: Platform, version: str, build: str, reason: str) -> Outcome:
-    """Roll out another build of a version; refused while a rollout is under way."""
+    """Roll out another build of a version; refused while a rollout is under way.
+
+    It takes traffic at once: a build of what serves answers the same, and what is rehearsed is the canary.
+    """
     current = rollout_of(platform.ledger)
     if current.phase != "idle":
         return STILL
@@ -53,7 +57,7 @@ def begin(
         version,
         build,
         phase="deploying",
-        steps=platform.settings.rollout.strategy(),
+        steps=_strategy(platform, build),
         reason=reason,
         started_at=now,
         phase_since=now,
@@ -61,6 +65,12 @@ def begin(
     what = f"rollout of version {version} began"
     numbers = {"name": name, **(numbers or {})}
     return _decide(platform, rollout, "rollout_started", what, reason, numbers, more, actor=actor)
+
+
+def _strategy(platform: Platform, build: str) -> tuple[RolloutStep, ...]:
+    steps = platform.settings.rollout.strategy()
+    canaries = tuple(one for one in steps if one.kind == "canary")
+    return canaries if build and canaries else steps
 
 
 def _idle(platform: Platform, rollout: Rollout) -> Outcome:
@@ -116,35 +126,23 @@ def _deploying(platform: Platform, rollout: Rollout) -> Outcome:
     return _enter(platform, rollout, 0, "deployed and warmed up", {})
 
 
-def _shadow(platform: Platform, rollout: Rollout) -> Outcome:
+def _step(platform: Platform, rollout: Rollout) -> Outcome:
+    """A shadow or a canary: judged by its evidence."""
     waiting = _keep(platform, rollout)
     if waiting is not STILL:
         return waiting
-    report = platform.shadow.compare(rollout, platform.clock.now())
-    return _judged(platform, rollout, report.counts(), report.words)
-
-
-def _canary(platform: Platform, rollout: Rollout) -> Outcome:
-    waiting = _keep(platform, rollout)
-    if waiting is not STILL:
-        return waiting
-    return _judged(platform, rollout, platform.evidence.counts(rollout.id))
-
-
-def _judged(platform: Platform, rollout: Rollout, counts: Mapping[Arm, ArmCounts], words: str = "") -> Outcome:
     endpoint = _endpoint(platform, rollout.candidate, rollout.candidate_build)
     if endpoint is not None and endpoint.reason:
         return roll_back(platform, rollout, f"its predictor does not run: {endpoint.reason}", {})
-    verdict = judge(rollout, counts, platform.settings.rollout.limits, platform.clock.now())
-    rollout = replace(rollout, evidence=dict(counts))
-    why = f"{verdict.reason}; {words}" if words else verdict.reason
+    now = platform.clock.now()
+    verdict = judge(rollout, platform.tests.look(rollout, now), platform.settings.rollout, now)
     if verdict.action == "roll_back":
-        return roll_back(platform, rollout, why, verdict.numbers)
+        return roll_back(platform, rollout, verdict.reason, verdict.numbers)
     if verdict.action == "continue" or rollout.paused_by or frozen(platform):
         return STILL
     if verdict.action == "promote":
-        return promote(platform, rollout, why, verdict.numbers)
-    return _enter(platform, rollout, rollout.step + 1, why, verdict.numbers)
+        return promote(platform, rollout, verdict.reason, verdict.numbers)
+    return _enter(platform, rollout, rollout.step + 1, verdict.reason, verdict.numbers)
 
 
 def _enter(platform: Platform, rollout: Rollout, place: int, why: str, numbers: dict[str, Any]) -> Outcome:
@@ -152,9 +150,11 @@ def _enter(platform: Platform, rollout: Rollout, place: int, why: str, numbers: 
     if place >= len(rollout.steps):
         return promote(platform, rollout, why, numbers)
     step = rollout.steps[place]
-    shadow = step.kind == "shadow"
+    shadow, past = step.kind == "shadow", dict(platform.tests.past(rollout))
     entered = replace(
         rollout,
+        evidence=past,
+        tau_seconds=0.0 if shadow else rollout.tau_seconds or tau_of(past.get("stable", ArmCounts())),
         phase=step.kind,
         step=place,
         weight_percent=0 if shadow else step.percent,
@@ -244,7 +244,7 @@ def _promoting(platform: Platform, rollout: Rollout) -> Outcome:
             mirror_percent=100,
             phase="guard",
             paused_by="",
-            evidence=dict(platform.evidence.counts(rollout.id)),
+            evidence=dict(platform.tests.past(rollout)),
         ),
     )
 
@@ -254,21 +254,23 @@ def _guard(platform: Platform, rollout: Rollout) -> Outcome:
     waiting = _keep(platform, rollout)
     if waiting is not STILL:
         return waiting
-    settings, now = platform.settings.rollout, platform.clock.now()
-    # As stable before, so the new version may fail now: an arm that fails beside nobody is measured by what was before.
-    before = rollout.evidence.get("stable", ArmCounts())
-    since = _since_promotion(platform.evidence.counts(rollout.id), rollout)
-    broken = over_the_limits(since, before, settings.limits)
+    guard, now = platform.settings.rollout.guard, platform.clock.now()
+    # An arm that fails beside nobody is measured by what was before.
+    before, since = rollout.evidence.get("stable", ArmCounts()), _since_promotion(platform, rollout)
+    broken = over_the_limits(since, before, guard.limits)
     if broken:
         return undo(platform, rollout, broken, {"requests": since.requests, "errors": since.upstream_errors})
-    if rollout.phase_since is not None and now - rollout.phase_since < settings.guard.time:
+    quality = platform.tests.look(rollout, now).quality
+    if quality is not None and quality.outcome == "REJECT":
+        return undo(platform, rollout, str(quality), {"log_e": quality.log_e_values})
+    if rollout.phase_since is not None and now - rollout.phase_since < guard.time:
         return STILL
     return _retire(platform, rollout, rollout.stable)
 
 
-def _since_promotion(counts: Mapping[Arm, ArmCounts], rollout: Rollout) -> ArmCounts:
+def _since_promotion(platform: Platform, rollout: Rollout) -> ArmCounts:
     """What the arm `stable`, which is the new version since, was asked after the promotion."""
-    now, then = counts.get("stable", ArmCounts()), rollout.evidence.get("stable", ArmCounts())
+    now, then = (one.get("stable", ArmCounts()) for one in (platform.tests.past(rollout), rollout.evidence))
     return ArmCounts(
         max(0, now.requests - then.requests),
         max(0, now.upstream_errors - then.upstream_errors),
@@ -374,8 +376,8 @@ def _endpoint(platform: Platform, version: str, build: str) -> Endpoint | None:
 PHASES: dict[RolloutPhase, Callable[[Platform, Rollout], Outcome]] = {
     "idle": _idle,
     "deploying": _deploying,
-    "shadow": _shadow,
-    "canary": _canary,
+    "shadow": _step,
+    "canary": _step,
     "promoting": _promoting,
     "guard": _guard,
     "rolling_back": _rolling_back,

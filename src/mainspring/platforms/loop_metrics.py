@@ -107,7 +107,7 @@ class LoopMetrics:
         self._weight.set(rollout.weight_percent)
         for phase in _PHASES:
             self._phase.labels(phase).set(phase == rollout.phase)
-        counts = platform.evidence.counts(rollout.id)
+        counts = platform.tests.past(rollout)
         for arm in _ARMS:
             found = counts.get(arm, ArmCounts())
             self._arm_requests.labels(arm).set(found.requests)

@@ -17,6 +17,7 @@ from mainspring.loop.platform import Platform
 from mainspring.platforms.challenger import LaptopChallengers
 from mainspring.platforms.drift import LaptopDrift
 from mainspring.platforms.laptop import LaptopFeatures
+from mainspring.platforms.rollout_tests import LaptopRolloutTests
 from mainspring.platforms.runs import runner
 from mainspring.platforms.shadow import LaptopShadow
 from mainspring.ports import Clock
@@ -53,13 +54,16 @@ def laptop(
         registry=registry,
         server=server,
         router=EnvoyRouter(settings, paths),
-        evidence=evidence,
         log=log,
         labels=labels,
         notifier=FileNotifier(paths.state / "alerts.jsonl", quiet=quiet),
         drift=LaptopDrift(loaded, registry, log),
         challengers=LaptopChallengers(loaded, features, registry),
-        shadow=LaptopShadow(settings, log, labels, registry, every_seconds=0.0 if replayed else _SHADOW_SECONDS),
+        tests=LaptopRolloutTests(
+            settings,
+            evidence,
+            LaptopShadow(settings, log, labels, registry, every_seconds=0.0 if replayed else _SHADOW_SECONDS),
+        ),
         record_failures=evidence.record_failures,
     )
 

@@ -13,6 +13,7 @@ from mainspring.domain.time import TimeWindow
 from mainspring.labels.known import met
 from mainspring.performance.pairing import distance
 from mainspring.performance.quality import by_day
+from mainspring.pipeline.gate import base_rate
 from mainspring.pipeline.signature import truth
 from mainspring.ports import LabelSource, ModelRegistry, PredictionLog
 from mainspring.settings.project import ProjectSettings
@@ -21,12 +22,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _COLUMNS = ["request_id", "version", "build", "role", "outcome", "output", "event_at"]
-_GRACE_SECONDS = 2.0
-"""A copy is answered on its own time: one that has no row counts as missing when it still has none after so long."""
 
 
 class LaptopShadow:
-    """`ShadowJob` over log, labels and registry. `every_seconds`: how often the log is read again, at most."""
+    """Reports over log, labels and registry. `every_seconds`: how often the log is read again, at most."""
 
     def __init__(
         self,
@@ -43,28 +42,23 @@ class LaptopShadow:
         self._registry = registry
         self._every_seconds = every_seconds
         self._last: tuple[tuple[str, str, int], float, ShadowReport] | None = None
-        self._unanswered: dict[str, float] = {}
 
     def compare(self, rollout: Rollout, until: datetime) -> ShadowReport:
         """The report on the rollout's phase so far, from the prediction log and the labels known at `until`."""
         phase, now = (rollout.id, rollout.phase, rollout.step), time.monotonic()
-        if self._last is not None and self._last[0] == phase:
-            if now - self._last[1] < self._every_seconds:
-                return self._last[2]
-        else:
-            self._unanswered = {}
-        report = self._compare(rollout, until, now)
+        if self._last is not None and self._last[0] == phase and now - self._last[1] < self._every_seconds:
+            return self._last[2]
+        report = self._compare(rollout, until)
         self._last = (phase, now, report)
         return report
 
-    def _compare(self, rollout: Rollout, until: datetime, now: float) -> ShadowReport:
+    def _compare(self, rollout: Rollout, until: datetime) -> ShadowReport:
         since = rollout.phase_since or until
         rows = self._log.read(TimeWindow(since, max(since, until) + timedelta(microseconds=1)), _COLUMNS)
         primary = _of(rows, rollout.stable, "", "primary", "answered")
         copied = _of(rows, rollout.candidate, rollout.candidate_build, "shadow")
         answered, failed = _of(copied, outcome="answered"), _of(copied, outcome="failed")
         pairs = met(primary, answered.rename_columns([*answered.column_names[:5], "shadow", "event_at"]), "shadow")
-        missing = self._missing(primary, copied, now) if rollout.mirror_percent == 100 else 0
         signature = self._signature(rollout.stable)
         one, other = _outputs(pairs.column("output"), signature), _outputs(pairs.column("shadow"), signature)
         found = distance(one, other, share_of_spread=signature.task == "regression")
@@ -73,38 +67,37 @@ class LaptopShadow:
             primary.num_rows,
             pairs.num_rows,
             failed.num_rows,
-            missing,
             found.differing,
             found.tolerance,
             found.mean,
             found.largest,
             tuple(str(ids[place]) for place in found.furthest),
-            self._blocks(pairs, signature, until),
+            *self._blocks(pairs, signature, until),
         )
 
-    def _missing(self, primary: pa.Table, copied: pa.Table, now: float) -> int:
-        """Requests whose copy left no row at all: whoever should have answered it was dead, or hung."""
-        here = set(copied.column("request_id").to_pylist())
-        gone = [one for one in primary.column("request_id").to_pylist() if one not in here]
-        self._unanswered = {one: self._unanswered.get(one, now) for one in gone}
-        return sum(now - since >= _GRACE_SECONDS for since in self._unanswered.values())
+    def _blocks(
+        self, pairs: pa.Table, signature: Signature, until: datetime
+    ) -> tuple[tuple[PairedBlock, ...], float | None]:
+        """Both on the same labelled requests, day by day, and the constant answer's metric on all of them.
 
-    def _blocks(self, pairs: pa.Table, signature: Signature, until: datetime) -> tuple[PairedBlock, ...]:
-        """Both on the same labelled requests, day by day; none where labels cannot meet their requests."""
+        None where labels cannot meet their requests.
+        """
         if self._settings.target.id is None or not pairs.num_rows:
-            return ()
+            return (), None
         first = pairs.column("event_at")[0].as_py()
         labels = self._labels.labels(until, TimeWindow(first - timedelta(days=1), until))
         known = met(pairs, labels, "label")
         if not known.num_rows:
-            return ()
+            return (), None
         right = truth(known.column("label"), signature)
         one, other = _outputs(known.column("output"), signature), _outputs(known.column("shadow"), signature)
         days = known.column("event_at").to_numpy().astype("datetime64[D]")
-        return tuple(
+        name = self._settings.metric.name
+        blocks = tuple(
             PairedBlock(block.name, block.old, block.new, block.rows)
             for block in by_day(self._settings.metric, right, other, one, days)
         )
+        return blocks, base_rate(self._settings, right, [name])[name]
 
     def _signature(self, version: str) -> Signature:
         return next(one.signature for one in self._registry.versions() if one.version == version)

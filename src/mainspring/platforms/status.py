@@ -26,6 +26,7 @@ from mainspring.loop.state import RUN, RunRequest, read, rollout_of
 from mainspring.platforms.coverage import Coverage, coverage
 from mainspring.platforms.drift import latest
 from mainspring.platforms.lease import holder
+from mainspring.platforms.rollout_tests import LaptopRolloutTests
 from mainspring.platforms.up import METRICS, SETBACKS
 from mainspring.platforms.waiting import waiting_for
 from mainspring.rollout.rules import judge
@@ -100,9 +101,9 @@ def look(loaded: LoadedProject) -> Status:
     )
     decisions = ledger.decisions()
     verdict = ""
-    if rollout.phase == "canary":
-        counts = EnvoyEvidence(paths).counts(rollout.id)
-        found = judge(rollout, counts, loaded.settings.rollout.limits, now)
+    if rollout.phase in ("shadow", "canary"):
+        tests = LaptopRolloutTests(loaded.settings, EnvoyEvidence(paths), None)
+        found = judge(rollout, tests.look(rollout, now), loaded.settings.rollout, now)
         verdict = f"{found.action.replace('_', ' ')}: {found.reason}"
     report = latest(paths.drift)
     requests = tuple(one.what for one in pending(ledger))

@@ -34,7 +34,7 @@ def waiting_for(
         yield f"{rollout.paused_by} or somebody else to let the rollout go on: mainspring rollout resume"
     if run is not None:
         yield f"run {run.id} to end"
-    if rollout.phase == "canary":
+    if rollout.phase in ("shadow", "canary"):
         yield f"evidence on {in_words(rollout)} ({verdict})"
     elif rollout.phase != "idle":
         yield in_words(rollout)

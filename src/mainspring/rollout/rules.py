@@ -1,18 +1,15 @@
-"""The first rules of a rollout: error limits by assigned arm, least time and least evidence at each step.
-
-Pure functions over nouns. The tests with a stated error rate that come later take the place of `over_the_limits`.
-"""
+"""What a step's evidence leads to: back, on, or wait; and the guard's limits after a promotion. Pure functions over nouns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from mainspring.domain.rollout import Arm, ArmCounts, Rollout
+from mainspring.domain.rollout import ArmCounts, Rollout
 from mainspring.domain.time import duration_in_words
-from mainspring.settings.rollout import LimitSettings
+from mainspring.rollout.evidence.verdict import Evidence
+from mainspring.settings.rollout import LimitSettings, RolloutSettings
 
 Action = Literal["continue", "advance", "promote", "roll_back"]
 
@@ -26,46 +23,72 @@ class Judgement:
     numbers: dict[str, Any] = field(default_factory=dict)
 
 
-def judge(rollout: Rollout, counts: Mapping[Arm, ArmCounts], limits: LimitSettings, now: datetime) -> Judgement:
-    """Judge a step by what the arms did since the rollout began; during a shadow the candidate's are its copies.
+@dataclass(frozen=True, slots=True)
+class StepEvidence:
+    """What is known at a step: requests of the candidate (a shadow's: its copies), all tests as one, quality's own verdict.
 
-    Limits are looked at first: a candidate that breaks them goes back however short it has been there. No request is no
-    evidence: without its step's `min_requests` the candidate neither advances nor goes back.
+    `words` is what a person should know besides.
     """
-    step = rollout.steps[rollout.step]
-    candidate = counts.get("candidate", ArmCounts())
-    stable = counts.get("stable", ArmCounts())
+
+    requests: int
+    tests: Evidence
+    quality: Evidence | None = None
+    words: str = ""
+
+
+def judge(rollout: Rollout, found: StepEvidence, settings: RolloutSettings, now: datetime) -> Judgement:
+    """Judge a step. A REJECT sends back however short it took; else the step's time and requests have to be there.
+
+    A shadow under `evidence: match` or `beat` also waits for quality to accept; what `undecided` says happens when it does
+    not. A split that is off accepts nothing.
+    """
+    step, tests = rollout.steps[rollout.step], found.tests
     numbers = {
-        "candidate_requests": candidate.requests,
-        "candidate_errors": candidate.upstream_errors,
-        "stable_requests": stable.requests,
-        "stable_errors": stable.upstream_errors,
+        "candidate_requests": found.requests,
         "weight_percent": rollout.weight_percent,
         "mirror_percent": rollout.mirror_percent,
+        "log_e": {name: round(value, 4) for name, value in tests.log_e_values.items()},
+        "log_thresholds": {name: round(value, 4) for name, value in tests.log_thresholds.items()},
     }
-    broken = over_the_limits(candidate, stable, limits)
-    if broken:
-        return Judgement("roll_back", broken, numbers)
-    since, least = rollout.phase_since, timedelta(seconds=step.seconds)
-    if since is not None and now - since < least:
-        return Judgement("continue", f"least time at this step is {duration_in_words(least)}", numbers)
-    if candidate.requests < step.min_requests:
-        return Judgement("continue", f"{candidate.requests} of at least {step.min_requests} requests so far", numbers)
-    copied = " copied" if step.kind == "shadow" else ""
-    evidence = f"{candidate.upstream_errors} errors in {candidate.requests}{copied} requests, within the limits"
-    last = rollout.step + 1 == len(rollout.steps)
-    return Judgement("promote" if last else "advance", evidence, numbers)
+
+    def so(action: Action, reason: str) -> Judgement:
+        return Judgement(action, "; ".join(filter(None, [reason, found.words])), numbers)
+
+    if tests.outcome == "REJECT":
+        return so("roll_back", tests.reason)
+    since, least = rollout.phase_since or now, timedelta(seconds=step.seconds)
+    if now - since < least:
+        return so("continue", f"least time at this step is {duration_in_words(least)}")
+    if found.requests < step.min_requests:
+        return so("continue", f"{found.requests} of at least {step.min_requests} requests so far")
+    if tests.reason.startswith("the split is off"):
+        return so("continue", tests.reason)
+    if step.kind == "shadow" and settings.evidence != "no_harm":
+        quality = found.quality or Evidence("INCONCLUSIVE", "no labels yet")
+        if quality.outcome != "ACCEPT":
+            late = now - since >= settings.undecided.after
+            if late and settings.undecided.then == "roll_back":
+                return so(
+                    "roll_back", f"undecided after {duration_in_words(settings.undecided.after)}: {quality.reason}"
+                )
+            return so("continue", f"asked for: {settings.evidence}. {quality}")
+        return so(_on(rollout), f"{quality}")
+    return so(_on(rollout), f"no harm found: {tests.reason}")
 
 
-def over_the_limits(candidate: ArmCounts, stable: ArmCounts, limits: LimitSettings) -> str:
-    """Which limit an arm is over beside another one, in words; "" when it is within them."""
-    rate = candidate.error_rate
-    if rate is None or candidate.requests < limits.min_requests:
+def _on(rollout: Rollout) -> Action:
+    return "promote" if rollout.step + 1 == len(rollout.steps) else "advance"
+
+
+def over_the_limits(arm: ArmCounts, before: ArmCounts, limits: LimitSettings) -> str:
+    """Which limit an arm is over beside what was before, in words; "" when it is within them."""
+    rate = arm.error_rate
+    if rate is None or arm.requests < limits.min_requests:
         return ""
-    stable_rate = stable.error_rate or 0.0
-    if rate * 100 <= limits.max_error_percent or rate <= limits.max_error_ratio * stable_rate:
+    before_rate = before.error_rate or 0.0
+    if rate * 100 <= limits.max_error_percent or rate <= limits.max_error_ratio * before_rate:
         return ""
     return (
-        f"{candidate.upstream_errors} errors in {candidate.requests} requests ({rate:.1%}; limit "
-        f"{limits.max_error_percent:g} % and {limits.max_error_ratio:g} times stable's {stable_rate:.1%})"
+        f"{arm.upstream_errors} errors in {arm.requests} requests ({rate:.1%}; limit "
+        f"{limits.max_error_percent:g} % and {limits.max_error_ratio:g} times the {before_rate:.1%} before)"
     )

@@ -28,8 +28,8 @@ class Key:
 def keys_of(part: str = "") -> list[Key]:
     """The keys below `part` (a dotted key), or all; a name of the user's own stands as `<name>`.
 
-    >>> [one.key for one in keys_of("rollout.limits")]
-    ['rollout.limits.min_requests', 'rollout.limits.max_error_percent', 'rollout.limits.max_error_ratio']
+    >>> [one.key for one in keys_of("rollout.errors")]
+    ['rollout.errors.ratio', 'rollout.errors.margin_percent']
     """
     found = list(_walk(ProjectSettings, ""))
     chosen = [one for one in found if not part or one.key == part or one.key.startswith(f"{part}.")]

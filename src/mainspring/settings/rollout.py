@@ -12,14 +12,43 @@ from mainspring.settings.part import Duration, Part
 
 
 class LimitSettings(Part):
-    """A canary's error limits, counted by assigned arm."""
+    """Error limits of the guard, where no other arm is there to compare with."""
 
     min_requests: int = Field(default=20, ge=1)
-    """Requests of the candidate before its error rate is looked at."""
+    """Requests of the new version before its error rate is looked at."""
     max_error_percent: float = Field(default=5.0, gt=0, le=100)
-    """The candidate goes back when its error rate is above this..."""
+    """The new version goes back when its error rate is above this..."""
     max_error_ratio: float = Field(default=2.0, gt=0)
-    """...and above this many times stable's: an incident that hits both is nobody's fault."""
+    """...and above this many times the old version's before the promotion."""
+
+
+class HarmSettings(Part):
+    """How much more often than stable a candidate may fail, or be slow. It goes back when it is beyond both."""
+
+    ratio: float = Field(ge=1)
+    """This many times stable's share..."""
+    margin_percent: float = Field(ge=0, lt=100)
+    """...and this many points of all requests beyond it."""
+
+
+class BudgetSettings(Part):
+    """How `rollout.alpha` is shared among the tests that can each send a candidate back; 0: the test does not run."""
+
+    errors: float = Field(default=2.0, ge=0)
+    """Half of it by default: a candidate that fails is what a rollout is for in the first place."""
+    latency: float = Field(default=1.0, ge=0)
+    """The share of the test whether it is slower."""
+    quality: float = Field(default=1.0, ge=0)
+    """The share of the test whether it is worse, on labelled requests that both answered."""
+
+
+class UndecidedSettings(Part):
+    """What happens when `evidence: match` or `beat` is not decided."""
+
+    after: Duration = timedelta(days=28)
+    """So long after the shadow began: four whole weeks."""
+    then: Literal["hold", "roll_back"] = "roll_back"
+    """`hold` waits on, until a person decides; `roll_back` keeps what serves."""
 
 
 class ShadowSettings(Part):
@@ -68,6 +97,7 @@ Step = Annotated[StepSettings, BeforeValidator(_step, json_schema_input_type=Ste
 class GuardSettings(Part):
     """After a promotion: the old version stays warm and shadows the new one, so that it can come back at once."""
 
+    limits: LimitSettings = LimitSettings()
     time: Duration = timedelta(days=2)
     """How long, of event time; 0s: not at all. Two days: the first answers whose labels are known are among them in most
     projects, and it costs a second predictor meanwhile."""
@@ -80,9 +110,21 @@ class RolloutSettings(Part):
     """What a candidate goes through before it gets everything: first a copy of the traffic, then 10 % of it."""
     step_time: Duration = timedelta(days=1)
     """Least event time at each step: one daily cycle."""
-    min_requests: int = Field(default=25, ge=0)
-    """Least requests of the candidate at each step."""
-    limits: LimitSettings = LimitSettings()
+    min_requests: int = Field(default=50, ge=0)
+    """Least requests of the candidate at each step. Of candidates that fail a fifth of their requests at a weight of 10 %, 19
+    of 20 are found within 50 of them."""
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    """The share of good candidates that may go back by chance: one budget for all tests of a rollout."""
+    budget: BudgetSettings = BudgetSettings()
+    errors: HarmSettings = HarmSettings(ratio=1.5, margin_percent=0.5)
+    latency: HarmSettings = HarmSettings(ratio=2.0, margin_percent=2.0)
+    """On requests slower than what 5 % of stable's were before the canary began."""
+    evidence: Literal["no_harm", "match", "beat"] = "no_harm"
+    """What a shadow has to show. `no_harm`: nothing against the candidate was found. `match`: it is no worse than stable by
+    more than `margin`; `beat`: it is better; both on the labelled requests of whole weeks, in the gate's metric."""
+    margin: float = Field(default=0.1, gt=0, lt=1)
+    """With `match`: this share of what stable gains over the base rate may be lost."""
+    undecided: UndecidedSettings = UndecidedSettings()
     guard: GuardSettings = GuardSettings()
     approval: Literal["auto", "person"] = "auto"
     """Whether a person has to approve a version before it takes traffic."""

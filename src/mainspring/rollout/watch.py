@@ -1,0 +1,111 @@
+"""`Watch`: what the tests of one rollout have seen of its requests, kept up to date batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from mainspring.domain.rollout import LATENCY_EDGES_SECONDS, ArmCounts, EvidenceBatch
+from mainspring.rollout.evidence.budget import Budget
+from mainspring.rollout.evidence.errors import ErrorBatch, ErrorLimits, ErrorProcess, judge_errors
+from mainspring.rollout.evidence.latency import LatencyHistogram, judge_latency, slow_edge
+from mainspring.rollout.evidence.sample_ratio import SplitProcess, judge_split
+from mainspring.rollout.evidence.verdict import Evidence, together
+
+_LEAST_PAST = 200
+"""Fewer requests than these fix no latency: the share of slow ones among them is a guess."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The tests of a rollout. `tau_seconds` is what counts as slow, 0.0 where there is no past to fix it from.
+
+    `batches` are how many were taken in; `copies` and `originals` are a shadow's counts so far.
+    """
+
+    errors: ErrorProcess
+    slow: ErrorProcess
+    tau_seconds: float = 0.0
+    split: SplitProcess = field(default_factory=SplitProcess)
+    batches: int = 0
+    originals: ArmCounts = field(default_factory=ArmCounts)
+    copies: ArmCounts = field(default_factory=ArmCounts)
+
+    def after(self, batches: Sequence[EvidenceBatch]) -> Watch:
+        """With more batches of a canary, each of one weight, oldest first."""
+        watch = self
+        for batch in batches:
+            weight = batch.weight_percent / 100
+            stable, candidate = (batch.counts.get(arm, ArmCounts()) for arm in ("stable", "candidate"))
+            watch = replace(
+                watch,
+                errors=watch.errors.after(
+                    ErrorBatch(
+                        stable.requests, stable.upstream_errors, candidate.requests, candidate.upstream_errors, weight
+                    )
+                ),
+                slow=watch.slow.after(_slow(stable, candidate, self.tau_seconds, weight))
+                if self.tau_seconds
+                else watch.slow,
+                split=watch.split.after(stable=stable.requests, candidate=candidate.requests, weight=weight),
+                batches=watch.batches + 1,
+            )
+        return watch
+
+    def after_copies(self, originals: ArmCounts, copies: ArmCounts, share: float) -> Watch:
+        """With a shadow's counts as they are now. Each copied request is one of either arm: a split of `share` to 1.
+
+        Both arms fail together more often than apart, if anything, so the test is on the safe side.
+        """
+        new, old = copies.requests - self.copies.requests, originals.requests - self.originals.requests
+        if new < 0 or old < 0 or not new + old:
+            return self
+        batch = ErrorBatch(
+            old,
+            min(old, max(0, originals.upstream_errors - self.originals.upstream_errors)),
+            new,
+            min(new, max(0, copies.upstream_errors - self.copies.upstream_errors)),
+            share / (1 + share),
+        )
+        return replace(self, errors=self.errors.after(batch), originals=originals, copies=copies)
+
+    def evidence(self, budget: Budget, *, quality: Evidence | None = None) -> Evidence:
+        """All tests as one verdict, each at its share of the budget."""
+        tests = {"errors": judge_errors(self.errors, budget.alpha_of("errors"))}
+        if self.tau_seconds and budget.alpha_of("latency"):
+            tests["latency"] = judge_latency(self.slow, budget.alpha_of("latency"), self.tau_seconds)
+        if quality is not None and budget.alpha_of("quality"):
+            tests["quality"] = quality
+        return together(tests, judge_split(self.split) if self.batches else None)
+
+
+def begun(errors: ErrorLimits, latency: ErrorLimits, tau_seconds: float) -> Watch:
+    """A watch that has seen nothing yet.
+
+    >>> watch = begun(ErrorLimits(), ErrorLimits(2.0, 0.02), 0.0)
+    >>> batch = EvidenceBatch(10, {"stable": ArmCounts(90), "candidate": ArmCounts(10, 10)})
+    >>> watch.after([batch]).evidence(Budget(0.05)).outcome
+    'REJECT'
+    """
+    return Watch(ErrorProcess(errors), ErrorProcess(latency), tau_seconds)
+
+
+def tau_of(past: ArmCounts) -> float:
+    """What counts as slow, from stable's past: 0.0 where there is too little of it.
+
+    >>> tau_of(ArmCounts(10))
+    0.0
+    """
+    if past.requests < _LEAST_PAST or not past.latency_counts:
+        return 0.0
+    try:
+        return slow_edge(LatencyHistogram(LATENCY_EDGES_SECONDS, past.latency_counts))
+    except ValueError:
+        return 0.0
+
+
+def _slow(stable: ArmCounts, candidate: ArmCounts, tau_seconds: float, weight: float) -> ErrorBatch:
+    slow_stable, slow_candidate = (
+        one.slower_than(tau_seconds) if one.latency_counts else 0 for one in (stable, candidate)
+    )
+    return ErrorBatch(stable.requests, slow_stable, candidate.requests, slow_candidate, weight)
