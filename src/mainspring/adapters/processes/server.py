@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from typing import Any
 
 from mainspring.adapters.processes.alive import end, is_same, start_time
 from mainspring.adapters.processes.locks import held
+from mainspring.adapters.processes.ports import free_port
 from mainspring.adapters.processes.restarts import start_due
 from mainspring.domain.codec import to_json
 from mainspring.domain.model_version import ModelVersion
@@ -75,7 +75,7 @@ class LaptopModelServer:
             version.version,
             str(model.resolve()),
             str(self._paths.segments.resolve()),
-            _free_port(),
+            free_port(),
             build=build,
             online=self._online(),
             missing=self._settings.features.missing,
@@ -151,7 +151,7 @@ class LaptopModelServer:
     def _again(self, folder: Path, known: dict[str, Any], starts: int) -> dict[str, Any]:
         config = json.loads((folder / CONFIG).read_bytes())
         # The port may have gone to somebody else in the meantime.
-        config["port"] = _free_port()
+        config["port"] = free_port()
         _write(folder / CONFIG, json.dumps(config, indent=2).encode())
         return self._spawn(folder, known["version"], known["build"], config["port"], starts)
 
@@ -229,12 +229,6 @@ def _is_ready(port: int) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _last_words(path: Path) -> str:
