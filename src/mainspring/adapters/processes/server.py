@@ -3,7 +3,7 @@
 A predictor is a folder with `serve.json` and `endpoint.json`; its process outlives the loop, and the next loop finds it by
 what is written there, or by the lock that the process holds and signs with its id and port. A predictor that died is
 started again, each time after a longer wait (`restarts`); then it is given up, and its end is its reason until some time
-has passed.
+has passed. One that hangs is killed, and so started again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from mainspring.adapters.processes.alive import end, is_same, start_time
+from mainspring.adapters.processes.alive import end, is_same, kill, start_time
 from mainspring.adapters.processes.locks import held
 from mainspring.adapters.processes.ports import free_port
 from mainspring.adapters.processes.restarts import start_due
@@ -29,9 +29,14 @@ from mainspring.serving.config import OnlineStoreConfig, ServeConfig
 from mainspring.serving.process import LOCK
 from mainspring.settings.paths import ProjectPaths
 from mainspring.settings.project import ProjectSettings
+from mainspring.telemetry.logs import Log
 
 CONFIG, ENDPOINT, OUTPUT = "serve.json", "endpoint.json", "output.log"
 _PROBE_SECONDS = 1.0
+SILENT_SECONDS = 30.0
+"""A predictor that was ready once hangs when it said nothing for so long, to several probes: a loop that was itself away
+for long has asked only once."""
+_SILENT_PROBES = 3
 
 
 class LaptopModelServer:
@@ -56,6 +61,7 @@ class LaptopModelServer:
         self._online = online
         self._error_shares = dict(error_shares or {})
         self._children: list[subprocess.Popen[bytes]] = []
+        self._silent: dict[int, list[float]] = {}
 
     def start(self, version: ModelVersion, model: Path, *, build: str = "") -> None:
         """Start a predictor unless one runs; returns before it is ready."""
@@ -128,6 +134,7 @@ class LaptopModelServer:
         signed = None if alive else held(folder / LOCK)
         if alive:
             ready = _is_ready(known["port"])
+            self._watch(known, ready)
         elif signed is not None:
             # Two were started, because the first could not be written down in time: who holds the lock is the one.
             if len(signed) == 2:
@@ -135,6 +142,20 @@ class LaptopModelServer:
         else:
             known, reason = self._supervise(folder, known)
         return Endpoint(known["version"], "127.0.0.1", known["port"], ready, known["pid"], known["build"], reason)
+
+    def _watch(self, known: dict[str, Any], ready: bool) -> None:
+        """Kill a predictor that was ready and then said nothing for long: what hangs never ends by itself."""
+        now, pid = time.monotonic(), known["pid"]
+        if ready:
+            self._silent[pid] = []
+        elif pid in self._silent:
+            probes = self._silent[pid]
+            probes.append(now)
+            if len(probes) >= _SILENT_PROBES and now - probes[0] > SILENT_SECONDS:
+                seconds = round(now - probes[0])
+                Log().warning("a predictor that hangs is killed", version=known["version"], silent_seconds=seconds)
+                del self._silent[pid]
+                kill(pid, known["started"])
 
     def _supervise(self, folder: Path, known: dict[str, Any]) -> tuple[dict[str, Any], str]:
         """Start again what ended, once that is due; the reason why it was given up, while it is."""
