@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mainspring.domain.decision import Alert, Decision
 from mainspring.domain.model_version import ModelVersion
-from mainspring.domain.rollout import Arm, ArmCounts, Endpoint, Rollout
+from mainspring.domain.rollout import Arm, ArmCounts, Endpoint, EvidenceBatch, Rollout
 from mainspring.domain.run import Run
 from mainspring.domain.time import TimeWindow
 
@@ -160,10 +160,14 @@ class ModelServer(Protocol):
 
 
 class TrafficRouter(Protocol):
-    """Envoy or Istio: sends callers to stable and candidate as a `Rollout` says."""
+    """Envoy or Istio: sends callers to stable and candidate as a `Rollout` says.
+
+    `tests/adapters/traffic` is what all of them do. What a request was assigned is stamped into its headers before any
+    fail-over: `mainspring-arm`, `-rollout`, `-weight`, `-cohort`, and on a copy `mainspring-role: shadow`.
+    """
 
     def apply(self, rollout: Rollout, endpoints: Sequence[Endpoint]) -> None:
-        """Write the routes; returns once they were read back from the proxy."""
+        """Write the routes; returns once they were read back from the proxy. After an error they are what they were."""
         ...
 
     def observed(self) -> Mapping[Arm, int]:
@@ -180,10 +184,18 @@ class TrafficRouter(Protocol):
 
 
 class MetricsSource(Protocol):
-    """Counts of requests by assigned arm."""
+    """Counts of requests by assigned arm; copies of requests are counted for themselves."""
 
     def counts(self, rollout_id: str) -> Mapping[Arm, ArmCounts]:
         """Counts since that rollout began, by assigned arm."""
+        ...
+
+    def batches(self, rollout_id: str) -> Sequence[EvidenceBatch]:
+        """The requests that were split by weight, in order and weight by weight; only the last batch still grows."""
+        ...
+
+    def shadows(self, rollout_id: str) -> ArmCounts:
+        """What the candidate answered to copies of stable's requests."""
         ...
 
 
