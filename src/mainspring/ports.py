@@ -160,10 +160,14 @@ class ModelServer(Protocol):
 
 
 class TrafficRouter(Protocol):
-    """Envoy or Istio: sends callers to stable and candidate as a `Rollout` says."""
+    """Envoy or Istio: sends callers to stable and candidate as a `Rollout` says.
+
+    `tests/adapters/traffic` is what all of them do. What a request was assigned is stamped into its headers before any
+    fail-over: `mainspring-arm`, `-rollout`, `-weight`, `-cohort`, and on a copy `mainspring-role: shadow`.
+    """
 
     def apply(self, rollout: Rollout, endpoints: Sequence[Endpoint]) -> None:
-        """Write the routes; returns once they were read back from the proxy."""
+        """Write the routes; returns once they were read back from the proxy. After an error they are what they were."""
         ...
 
     def observed(self) -> Mapping[Arm, int]:
@@ -180,18 +184,18 @@ class TrafficRouter(Protocol):
 
 
 class MetricsSource(Protocol):
-    """Counts of requests by assigned arm."""
+    """Counts of requests by assigned arm; copies of requests are counted for themselves."""
 
     def counts(self, rollout_id: str) -> Mapping[Arm, ArmCounts]:
         """Counts since that rollout began, by assigned arm."""
         ...
 
     def batches(self, rollout_id: str) -> Sequence[EvidenceBatch]:
-        """Its requests that were split by weight, oldest first; all batches but the last stay as they are."""
+        """The requests that were split by weight, in order and weight by weight; only the last batch still grows."""
         ...
 
     def shadows(self, rollout_id: str) -> ArmCounts:
-        """The copies of its requests, and how many of them failed."""
+        """What the candidate answered to copies of stable's requests."""
         ...
 
 

@@ -7,9 +7,15 @@ from hypothesis import strategies as st
 from mainspring.domain.codec import from_json, to_json
 from mainspring.domain.rollout import LATENCY_EDGES_SECONDS, ArmCounts, Rollout, latency_bucket
 
-COUNTS = st.lists(st.floats(0, 60), max_size=20).map(
-    lambda seconds: sum((ArmCounts(1, 0, 0, one, latency_bucket(one)) for one in seconds), ArmCounts())
-)
+
+def counted(seconds):
+    """Counts of requests that took so long each."""
+    buckets = [latency_bucket(one) for one in seconds]
+    counts = tuple(buckets.count(place) for place in range(len(LATENCY_EDGES_SECONDS) + 1))
+    return ArmCounts(len(seconds), 0, 0, sum(seconds), counts if seconds else ())
+
+
+COUNTS = st.lists(st.floats(0, 60), max_size=20).map(counted)
 ROLLOUTS = st.builds(
     Rollout,
     id=st.text(max_size=8),

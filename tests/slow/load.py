@@ -1,18 +1,19 @@
 """`python -m tests.slow.load HOST PORT`: eight callers ask until standard input ends, then say what they saw, as JSON.
 
 `answered` has how often each version answered for each assigned arm, such as `{"candidate 1": 3}`; `failed` everything
-that was not an answer of status 200.
+that was not an answer of status 200; `ms` how long callers waited.
 """
 
 import asyncio
 import json
+import statistics
 import sys
 from collections import Counter
 
 CALLERS = 8
 
 
-async def call(host, port, caller, stopping, seen, slowest):
+async def call(host, port, caller, stopping, seen, seconds):
     """One caller, who keeps his connection and opens another when it breaks."""
     loop, place, streams = asyncio.get_running_loop(), 0, None
     while not stopping.is_set():
@@ -24,7 +25,7 @@ async def call(host, port, caller, stopping, seen, slowest):
         except (OSError, asyncio.IncompleteReadError) as error:
             said, streams = f"failed {error!r}", None
         seen[said] += 1
-        slowest[0] = max(slowest[0], loop.time() - began)
+        seconds.append(loop.time() - began)
         await asyncio.sleep(0.002)
 
 
@@ -41,14 +42,16 @@ async def ask(reader, writer, name, host):
 
 async def main(host, port):
     """Ask until told to stop."""
-    stopping, seen, slowest = asyncio.Event(), Counter(), [0.0]
-    callers = [asyncio.create_task(call(host, port, name, stopping, seen, slowest)) for name in range(CALLERS)]
+    stopping, seen, seconds = asyncio.Event(), Counter(), []
+    callers = [asyncio.create_task(call(host, port, name, stopping, seen, seconds)) for name in range(CALLERS)]
     await asyncio.to_thread(sys.stdin.read)
     stopping.set()
     await asyncio.gather(*callers)
     failed = {said: count for said, count in seen.items() if said.startswith("failed")}
     answered = {said: count for said, count in seen.items() if said not in failed}
-    print(json.dumps({"requests": seen.total(), "failed": failed, "answered": answered, "slowest": slowest[0]}))
+    waited = statistics.quantiles(seconds, n=100)
+    milliseconds = {"p50": waited[49] * 1000, "p99": waited[98] * 1000, "most": max(seconds) * 1000}
+    print(json.dumps({"requests": seen.total(), "failed": failed, "answered": answered, "ms": milliseconds}))
 
 
 if __name__ == "__main__":

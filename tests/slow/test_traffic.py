@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import pytest
 
 from mainspring.adapters.envoy.evidence import EnvoyEvidence
 from mainspring.adapters.envoy.router import EnvoyRouter
+from mainspring.adapters.processes.ports import free_port
 from mainspring.domain.rollout import Endpoint, Rollout
 from mainspring.settings.paths import ProjectPaths
 from tests.adapters.traffic.backends import SETTINGS
@@ -29,9 +29,7 @@ class Process:
 
     def __init__(self, name):
         self.name = name
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.start()
 
     def start(self):
@@ -72,6 +70,10 @@ class Traffic:
         self.router, self.evidence = EnvoyRouter(SETTINGS, paths), EnvoyEvidence(paths)
         self.stable, self.candidate = Process("1"), Process("2")
         self.apply(CANARY)
+        self.call()
+
+    def call(self):
+        """Let callers begin."""
         self.callers = _python("tests.slow.load", *self.router.address().removeprefix("http://").split(":"))
 
     def apply(self, rollout):
@@ -162,6 +164,33 @@ def test_a_thousand_changes_of_weight_lose_no_request(traffic):
     assert sum(one.requests for one in counts.values()) == seen["requests"]
     assert sum(one.upstream_errors for one in counts.values()) == 0
     assert "candidate 1" not in seen["answered"]
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_callers_do_not_wait_for_shadows(traffic, hangs):
+    traffic.stop()
+    alone, mirrored = [], []
+    for turn in range(6):
+        shadow = replace(CANARY, id=f"turn-{turn}", phase="shadow", mirror_percent=100 if turn % 2 else 0)
+        traffic.apply(shadow)
+        if hangs and turn % 2:
+            traffic.candidate.send(signal.SIGSTOP)
+        traffic.call()
+        time.sleep(4)
+        seen = traffic.stop()
+        assert seen["failed"] == {}
+        assert set(seen["answered"]) == {"stable 1"}
+        (mirrored if turn % 2 else alone).append(seen["ms"])
+        time.sleep(2.5)  # a copy is waited for two seconds at most
+        traffic.candidate.send(signal.SIGCONT)
+        copies = traffic.evidence.shadows(shadow.id)
+        print(f"\nmirror {shadow.mirror_percent} %, hangs {hangs}: {seen['requests']} requests, {seen['ms']}, {copies}")
+        if turn % 2:
+            assert copies.upstream_errors == (copies.requests if hangs else 0)
+            assert copies.requests == seen["requests"] or hangs
+    # The candidate works on the same cores, so a copy costs something; but nobody waits for one.
+    assert min(one["p50"] for one in mirrored) < 2 * min(one["p50"] for one in alone) + 1
+    assert min(one["p99"] for one in mirrored) < 3 * min(one["p99"] for one in alone) + 10
 
 
 def _settled(traffic, requests):

@@ -24,14 +24,13 @@ LATENCY_EDGES_SECONDS = (
 _HEADER = re.compile(r"[a-z0-9-]+")
 
 
-def latency_bucket(seconds: float) -> tuple[int, ...]:
-    """Counts of one request: 1 in its bucket. The last of the buckets has no upper edge.
+def latency_bucket(seconds: float) -> int:
+    """Which bucket counts that latency: the first whose upper edge is not below it, or the last, which has none.
 
-    >>> sum(latency_bucket(0.001)), latency_bucket(0.001).index(1), latency_bucket(99.0).index(1)
-    (1, 2, 26)
+    >>> latency_bucket(0.0001), latency_bucket(0.001), latency_bucket(99.0) == len(LATENCY_EDGES_SECONDS)
+    (0, 2, True)
     """
-    place = bisect_left(LATENCY_EDGES_SECONDS, seconds)
-    return (0,) * place + (1,) + (0,) * (len(LATENCY_EDGES_SECONDS) - place)
+    return bisect_left(LATENCY_EDGES_SECONDS, seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,9 @@ class ArmCounts:
 
         Errors: `ValueError` for what lies between two edges: that number was not counted.
 
-        >>> one = ArmCounts(1, latency_counts=latency_bucket(0.02))
+        >>> counts = [0] * (len(LATENCY_EDGES_SECONDS) + 1)
+        >>> counts[latency_bucket(0.02)] = 1
+        >>> one = ArmCounts(1, latency_counts=tuple(counts))
         >>> one.slower_than(0.015), one.slower_than(0.02)
         (1, 0)
         """

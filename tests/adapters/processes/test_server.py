@@ -221,6 +221,22 @@ def test_who_keeps_ending_is_started_less_and_less_often_then_given_up(server, t
     assert make(tmp_path).endpoints() == [one]  # another loop does not try again
 
 
+def test_who_hangs_is_killed_and_started_again(server, model, monkeypatch):
+    server.start(version(), model)
+    before = wait_ready(server, "1")
+    os.kill(before.pid, signal.SIGSTOP)
+    (one,) = server.endpoints()
+    assert (one.ready, one.pid) == (False, before.pid)  # it may come back
+    monkeypatch.setattr("mainspring.adapters.processes.server.SILENT_SECONDS", 0.1)
+    server.endpoints()
+    until = time.monotonic() + 20
+    while time.monotonic() < until and (one.pid == before.pid or not one.ready):
+        (one,) = server.endpoints()
+        time.sleep(0.05)
+    assert one.ready
+    assert one.pid != before.pid
+
+
 def test_sigterm_answers_what_is_open_and_closes_the_segment(server, model, tmp_path):
     server.start(version(), model)
     one = wait_ready(server, "1")

@@ -10,6 +10,8 @@ from tests.adapters.traffic.backends import ask, many
 from mainspring.domain.errors import MainspringError
 from mainspring.domain.rollout import Endpoint, Rollout
 
+COHORTS = {"cohort_header": "x-group", "cohorts": {"a": "stable", "b": "candidate"}}
+
 
 def idle():
     return Rollout("none", "1")
@@ -85,14 +87,20 @@ def test_another_rollout_draws_other_users(routed):
     assert 50 <= len(second) <= 130
 
 
-def test_requests_without_a_user_are_assigned_by_their_id(routed):
+@pytest.mark.parametrize("nobody", [{}, {"x_user": ""}])
+def test_requests_without_a_user_are_assigned_by_their_id(routed, nobody):
     routed.apply(canary(50, sticky_header="x-user"))
-    first = [answer["name"] for _, answer in many(routed.router, 100)]
+    first = [answer["name"] for _, answer in many(routed.router, 100, **nobody)]
     assert 25 <= first.count("2") <= 75
-    assert first == [answer["name"] for _, answer in many(routed.router, 100)]
+    assert first == [answer["name"] for _, answer in many(routed.router, 100, **nobody)]
 
 
-COHORTS = {"cohort_header": "x-group", "cohorts": {"a": "stable", "b": "candidate"}}
+def test_cohorts_and_users_are_told_apart(routed):
+    routed.apply(canary(50, sticky_header="x-user", **COHORTS))
+    first = users(routed, 60)
+    assert 10 <= len(first) <= 50
+    assert first == users(routed, 60)
+    assert {answer["name"] for _, answer in many(routed.router, 40, x_user="u1", x_group="b")} == {"2"}
 
 
 @pytest.mark.parametrize("weight", [0, 50])

@@ -13,7 +13,7 @@ from mainspring.adapters.envoy.clusters import TYPE, address, static
 from mainspring.adapters.envoy.routes import ARM, COHORT, ROLE, ROLLOUT, ROUTES, SHADOW_OF, SHADOWS, WEIGHT
 
 ACCESS_LOG = "access.log"
-MOST_SHADOWS = 1_000
+MOST_SHADOWS = 256
 _REQUEST = {
     "at": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
     "id": "%REQ(X-REQUEST-ID)%",

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from mainspring.adapters.envoy.bootstrap import ACCESS_LOG
+from mainspring.adapters.envoy.tally import Tally, user_error
 from mainspring.domain.log_record import ARMS, SegmentHeader, from_prediction
 from mainspring.domain.prediction import Prediction
-from mainspring.domain.rollout import Arm, ArmCounts, EvidenceBatch, latency_bucket
+from mainspring.domain.rollout import Arm, ArmCounts, EvidenceBatch
 from mainspring.domain.time import utc
 from mainspring.serving.segment_writer import SegmentWriter
 from mainspring.settings.paths import ProjectPaths
 from mainspring.telemetry.logs import Log
 
 _POSITION = "failures.json"
-BATCH_REQUESTS = 100
-"""Requests of both arms in a full batch."""
 
 
 @dataclass
@@ -30,43 +28,6 @@ class _Place:
 
     inode: int = 0
     offset: int = 0
-
-
-@dataclass
-class _Evidence:
-    """What the log tells of one rollout so far."""
-
-    counts: dict[Arm, ArmCounts] = field(default_factory=dict)
-    batches: list[EvidenceBatch] = field(default_factory=list)
-    shadows: ArmCounts = field(default_factory=ArmCounts)
-    failed_attempts: dict[Arm, Counter[str]] = field(default_factory=dict)
-
-    def add(self, line: dict[str, Any]) -> None:
-        arm: Arm = line["arm"]
-        if "failed_attempt" in line:
-            status = str(line["code"] or line["flags"] or "no answer")
-            self.failed_attempts.setdefault(arm, Counter())[status] += 1
-            return
-        seconds = (line["us"] or 0) / 1e6
-        failed = _user_error(line)
-        latency = latency_bucket(seconds)
-        if line["role"] == "shadow":
-            self.shadows += ArmCounts(1, int(failed), 0, seconds, latency)
-            return
-        upstream = failed or (line["attempts"] or 0) > 1
-        one = ArmCounts(1, int(upstream), int(failed), seconds, latency)
-        self.counts[arm] = self.counts.get(arm, ArmCounts()) + one
-        weight = int(line["weight"] or 0)
-        if 0 < weight < 100 and not line["cohort"]:
-            self._batch(weight, arm, one)
-
-    def _batch(self, weight: int, arm: Arm, one: ArmCounts) -> None:
-        last = self.batches[-1] if self.batches else None
-        if last is None or last.weight_percent != weight or last.requests >= BATCH_REQUESTS:
-            self.batches.append(EvidenceBatch(weight, {arm: one}))
-        else:
-            counts = {**last.counts, arm: last.counts.get(arm, ArmCounts()) + one}
-            self.batches[-1] = EvidenceBatch(weight, counts)
 
 
 class EnvoyEvidence:
@@ -81,30 +42,30 @@ class EnvoyEvidence:
         self._position = paths.proxy / _POSITION
         self._segments = paths.segments
         self._place = _Place()
-        self._known: dict[str, _Evidence] = {}
+        self._known: dict[str, Tally] = {}
 
     def counts(self, rollout_id: str) -> Mapping[Arm, ArmCounts]:
         """Counts since that rollout began, by assigned arm."""
-        return dict(self._evidence(rollout_id).counts)
+        return self._tally(rollout_id).counts()
 
     def batches(self, rollout_id: str) -> Sequence[EvidenceBatch]:
         """The rollout's requests that were split by weight, in the order in which they ended, oldest first.
 
-        A batch ends when it has `BATCH_REQUESTS` or the weight changes: all but the last stay as they are. Cohorts are
+        A batch ends when it has `tally.BATCH_REQUESTS` or the weight changes: all but the last stay as they are. Cohorts are
         not among them: nobody knows the share of the traffic that they are.
         """
-        return tuple(self._evidence(rollout_id).batches)
+        return tuple(self._tally(rollout_id).batches())
 
     def shadows(self, rollout_id: str) -> ArmCounts:
         """The candidate's answers to copies of stable's requests. No user saw them, so there are no user errors."""
-        return self._evidence(rollout_id).shadows
+        return self._tally(rollout_id).shadows()
 
     def failed_attempts(self, rollout_id: str) -> Mapping[Arm, Mapping[str, int]]:
         """How often each arm's requests failed upstream, by status, or by Envoy's response flag where none came.
 
         An attempt at stable after the candidate's failed is the candidate's, too: it was assigned that request.
         """
-        return {arm: dict(found) for arm, found in self._evidence(rollout_id).failed_attempts.items()}
+        return {arm: dict(found) for arm, found in self._tally(rollout_id).failed_attempts.items()}
 
     def record_failures(self) -> int:
         """Write requests whose caller got no answer to the prediction log; returns how many.
@@ -113,7 +74,7 @@ class EnvoyEvidence:
         """
         place = _Place(**json.loads(self._position.read_bytes())) if self._position.exists() else _Place()
         before = replace(place)
-        failed = [_failure(line) for line in self._new_lines(place) if _seen_by_caller(line) and _user_error(line)]
+        failed = [_failure(line) for line in self._new_lines(place) if _seen_by_caller(line) and user_error(line)]
         if failed:
             header = SegmentHeader("", "")
             writer = SegmentWriter(self._segments, header)
@@ -125,11 +86,11 @@ class EnvoyEvidence:
             part.replace(self._position)
         return len(failed)
 
-    def _evidence(self, rollout_id: str) -> _Evidence:
+    def _tally(self, rollout_id: str) -> Tally:
         for line in self._new_lines(self._place):
             if line["arm"] in ARMS:
-                self._known.setdefault(line["rollout"] or "", _Evidence()).add(line)
-        return self._known.get(rollout_id, _Evidence())
+                self._known.setdefault(line["rollout"] or "", Tally()).add(line)
+        return self._known.get(rollout_id, Tally())
 
     def _new_lines(self, place: _Place) -> Iterator[dict[str, Any]]:
         if not self._log.exists():
@@ -164,11 +125,6 @@ def _read(path: Path, place: _Place) -> Iterator[dict[str, Any]]:
 
 def _seen_by_caller(line: dict[str, Any]) -> bool:
     return "failed_attempt" not in line and line["role"] != "shadow"
-
-
-def _user_error(line: dict[str, Any]) -> bool:
-    code = line["code"] or 0
-    return bool(code == 0 or code >= 500)
 
 
 def _failure(line: dict[str, Any]) -> Prediction:

@@ -144,13 +144,6 @@ class EnvoyProcess:
         return sum(int(line.rsplit(": ", 1)[1]) for line in text.splitlines() if ": " in line)
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _callers_port(bootstrap: dict[str, Any]) -> int:
     return int(bootstrap["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"])
 

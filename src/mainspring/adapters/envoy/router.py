@@ -10,8 +10,9 @@ from typing import Any, cast
 from mainspring.adapters.envoy import routes
 from mainspring.adapters.envoy.bootstrap import ACCESS_LOG, bootstrap
 from mainspring.adapters.envoy.clusters import cluster_name, clusters, destinations
-from mainspring.adapters.envoy.process import EnvoyProcess, free_port
+from mainspring.adapters.envoy.process import EnvoyProcess
 from mainspring.adapters.envoy.watched import WatchedFile
+from mainspring.adapters.processes.ports import free_port
 from mainspring.domain.errors import MainspringError, TemporaryError
 from mainspring.domain.rollout import Arm, Endpoint, Rollout
 from mainspring.settings.paths import ProjectPaths

@@ -20,29 +20,18 @@ ROUTES = "callers"
 SHADOWS = "shadows"
 ARM, ROLLOUT, ROLE = "mainspring-arm", "mainspring-rollout", "mainspring-role"
 WEIGHT, COHORT, SHADOW_OF = "mainspring-weight", "mainspring-cohort", "mainspring-shadow-cluster"
-_SPLIT = "split"
 # A request can be asked again only while Envoy still has all of it. Predictors refuse larger ones.
 _LARGEST_BODY = 9 * 1024 * 1024
 
 
 def routes(rollout: Rollout, *, timeout_seconds: float) -> dict[str, Any]:
-    """A route for each cohort, then one for everybody else, split by a hash that the rollout's id salts."""
-    found = []
-    if rollout.splits:
-        for place, (value, arm) in enumerate(sorted(rollout.cohorts.items())):
-            match = {"name": rollout.cohort_header, "string_match": {"exact": value}}
-            stamps = {COHORT: value}
-            weighted = [_weighted(rollout, arm, TOTAL_WEIGHT, stamps)]
-            one = _route(f"cohort-{place}", rollout, weighted, timeout_seconds, {"headers": [match]})
-            found.append({**one, "request_headers_to_remove": [WEIGHT]})
-    split = _route(_SPLIT, rollout, _shares(rollout), timeout_seconds, {})
-    if found:
-        split["request_headers_to_remove"] = [COHORT]
+    """Routes for each cohort, for users with a key, and for everybody else; the first that matches a request is its."""
+    found = [*_cohorts(rollout, timeout_seconds), *_splits(rollout, timeout_seconds)]
     return {
         "@type": f"{TYPE}.config.route.v3.RouteConfiguration",
         "name": ROUTES,
         "request_headers_to_remove": [ROLE, SHADOW_OF],
-        "virtual_hosts": [{"name": "callers", "domains": ["*"], "routes": [*found, split]}],
+        "virtual_hosts": [{"name": "callers", "domains": ["*"], "routes": found}],
     }
 
 
@@ -50,13 +39,9 @@ def weights(route: dict[str, Any]) -> dict[str, int]:
     """The arms' weights in percent, from a route configuration as Envoy reports it. Cohorts are not among them."""
     found = {}
     for host in route.get("virtual_hosts", []):
-        for one in host["routes"]:
-            if one.get("name", _SPLIT) == _SPLIT:
-                for arm in one["route"]["weighted_clusters"]["clusters"]:
-                    headers = {
-                        entry["header"]["key"]: entry["header"]["value"] for entry in arm["request_headers_to_add"]
-                    }
-                    found[headers[ARM]] = arm["weight"] * 100 // TOTAL_WEIGHT
+        for arm in host["routes"][-1]["route"]["weighted_clusters"]["clusters"]:
+            headers = {entry["header"]["key"]: entry["header"]["value"] for entry in arm["request_headers_to_add"]}
+            found[headers[ARM]] = arm["weight"] * 100 // TOTAL_WEIGHT
     return found
 
 
@@ -65,6 +50,26 @@ def discovery(resources: Sequence[dict[str, Any]]) -> tuple[str, bytes]:
     raw = json.dumps(list(resources), sort_keys=True).encode()
     version = hashlib.sha256(raw).hexdigest()[:16]
     return version, json.dumps({"version_info": version, "resources": list(resources)}, indent=1).encode()
+
+
+def _cohorts(rollout: Rollout, timeout_seconds: float) -> list[dict[str, Any]]:
+    found = []
+    for value, arm in sorted(rollout.cohorts.items()) if rollout.splits else ():
+        match = [{"name": rollout.cohort_header, "string_match": {"exact": value}}]
+        one = _route(rollout, [_weighted(rollout, arm, TOTAL_WEIGHT, {COHORT: value})], timeout_seconds, match)
+        found.append({**one, "request_headers_to_remove": [WEIGHT]})
+    return found
+
+
+def _splits(rollout: Rollout, timeout_seconds: float) -> list[dict[str, Any]]:
+    """By the user's key; and by the request's id, which every request has, where the key is missing or empty."""
+    name = rollout.sticky_header
+    keyed = [{"name": name, "present_match": True}, {"name": name, "string_match": {"exact": ""}, "invert_match": True}]
+    found = [_route(rollout, _shares(rollout), timeout_seconds, keyed, name)] if name and rollout.splits else []
+    found.append(_route(rollout, _shares(rollout), timeout_seconds, []))
+    if rollout.cohorts and rollout.splits:
+        return [{**one, "request_headers_to_remove": [COHORT]} for one in found]
+    return found
 
 
 def _shares(rollout: Rollout) -> list[dict[str, Any]]:
@@ -93,29 +98,26 @@ def _stamped(stamps: dict[str, str]) -> list[dict[str, Any]]:
 
 
 def _route(
-    name: str, rollout: Rollout, weighted: list[dict[str, Any]], timeout_seconds: float, more: dict[str, Any]
+    rollout: Rollout,
+    weighted: list[dict[str, Any]],
+    timeout_seconds: float,
+    headers: list[dict[str, Any]],
+    key: str = "x-request-id",
 ) -> dict[str, Any]:
+    salted = {"pattern": {"regex": "^(.*)$"}, "substitution": f"{rollout.id}:\\1"}
     action = {
         "weighted_clusters": {"clusters": weighted, "use_hash_policy": True},
-        "hash_policy": _hashes(rollout),
+        "hash_policy": [{"header": {"header_name": key, "regex_rewrite": salted}}],
         "timeout": f"{timeout_seconds}s",
         "retry_policy": _retries(rollout, timeout_seconds),
     }
     if rollout.mirrors:
         action["request_mirror_policies"] = [_mirror(rollout)]
     return {
-        "name": name,
-        "match": {"prefix": "/", **more},
+        "match": {"prefix": "/", "headers": headers},
         "request_body_buffer_limit": _LARGEST_BODY,
         "route": action,
     }
-
-
-def _hashes(rollout: Rollout) -> list[dict[str, Any]]:
-    """The user's key decides; where it is missing the request's id does, which every request has."""
-    salted = {"pattern": {"regex": "^(.*)$"}, "substitution": f"{rollout.id}:\\1"}
-    names = [one for one in (rollout.sticky_header, "x-request-id") if one]
-    return [{"header": {"header_name": one, "regex_rewrite": salted}, "terminal": True} for one in names]
 
 
 def _retries(rollout: Rollout, timeout_seconds: float) -> dict[str, Any]:

@@ -32,6 +32,11 @@ def end(pid: int, started: str, *, within_seconds: float) -> None:
         if not is_same(pid, started):
             return
         time.sleep(0.01)
+    kill(pid, started)
+
+
+def kill(pid: int, started: str) -> None:
+    """SIGKILL, at once."""
     _send(pid, started, signal.SIGKILL)
 
 

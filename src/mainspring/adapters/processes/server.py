@@ -3,14 +3,13 @@
 A predictor is a folder with `serve.json` and `endpoint.json`; its process outlives the loop, and the next loop finds it by
 what is written there, or by the lock that the process holds and signs with its id and port. A predictor that died is
 started again, each time after a longer wait (`restarts`); then it is given up, and its end is its reason until some time
-has passed.
+has passed. One that hangs is killed, and so started again.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,8 +18,9 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from mainspring.adapters.processes.alive import end, is_same, start_time
+from mainspring.adapters.processes.alive import end, is_same, kill, start_time
 from mainspring.adapters.processes.locks import held
+from mainspring.adapters.processes.ports import free_port
 from mainspring.adapters.processes.restarts import start_due
 from mainspring.domain.codec import to_json
 from mainspring.domain.model_version import ModelVersion
@@ -29,9 +29,14 @@ from mainspring.serving.config import OnlineStoreConfig, ServeConfig
 from mainspring.serving.process import LOCK
 from mainspring.settings.paths import ProjectPaths
 from mainspring.settings.project import ProjectSettings
+from mainspring.telemetry.logs import Log
 
 CONFIG, ENDPOINT, OUTPUT = "serve.json", "endpoint.json", "output.log"
 _PROBE_SECONDS = 1.0
+SILENT_SECONDS = 30.0
+"""A predictor that was ready once hangs when it said nothing for so long, to several probes: a loop that was itself away
+for long has asked only once."""
+_SILENT_PROBES = 3
 
 
 class LaptopModelServer:
@@ -56,6 +61,7 @@ class LaptopModelServer:
         self._online = online
         self._error_shares = dict(error_shares or {})
         self._children: list[subprocess.Popen[bytes]] = []
+        self._silent: dict[int, list[float]] = {}
 
     def start(self, version: ModelVersion, model: Path, *, build: str = "") -> None:
         """Start a predictor unless one runs; returns before it is ready."""
@@ -75,7 +81,7 @@ class LaptopModelServer:
             version.version,
             str(model.resolve()),
             str(self._paths.segments.resolve()),
-            _free_port(),
+            free_port(),
             build=build,
             online=self._online(),
             missing=self._settings.features.missing,
@@ -129,6 +135,7 @@ class LaptopModelServer:
         signed = None if alive else held(folder / LOCK)
         if alive:
             ready = _is_ready(known["port"])
+            self._watch(known, ready)
         elif signed is not None:
             # Two were started, because the first could not be written down in time: who holds the lock is the one.
             if len(signed) == 2:
@@ -136,6 +143,20 @@ class LaptopModelServer:
         else:
             known, reason = self._supervise(folder, known)
         return Endpoint(known["version"], "127.0.0.1", known["port"], ready, known["pid"], known["build"], reason)
+
+    def _watch(self, known: dict[str, Any], ready: bool) -> None:
+        """Kill a predictor that was ready and then said nothing for long: what hangs never ends by itself."""
+        now, pid = time.monotonic(), known["pid"]
+        if ready:
+            self._silent[pid] = []
+        elif pid in self._silent:
+            probes = self._silent[pid]
+            probes.append(now)
+            if len(probes) >= _SILENT_PROBES and now - probes[0] > SILENT_SECONDS:
+                seconds = round(now - probes[0])
+                Log().warning("a predictor that hangs is killed", version=known["version"], silent_seconds=seconds)
+                del self._silent[pid]
+                kill(pid, known["started"])
 
     def _supervise(self, folder: Path, known: dict[str, Any]) -> tuple[dict[str, Any], str]:
         """Start again what ended, once that is due; the reason why it was given up, while it is."""
@@ -152,8 +173,8 @@ class LaptopModelServer:
     def _again(self, folder: Path, known: dict[str, Any], starts: int) -> dict[str, Any]:
         config = json.loads((folder / CONFIG).read_bytes())
         # The port may have gone to somebody else in the meantime.
-        config["port"] = _free_port()
-        config["grpc_port"] = _free_port() if config.get("grpc_port") else 0
+        config["port"] = free_port()
+        config["grpc_port"] = free_port() if config.get("grpc_port") else 0
         _write(folder / CONFIG, json.dumps(config, indent=2).encode())
         return self._spawn(folder, known["version"], known["build"], config["port"], starts)
 
@@ -231,12 +252,6 @@ def _is_ready(port: int) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _last_words(path: Path) -> str:
