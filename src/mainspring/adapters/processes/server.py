@@ -89,7 +89,7 @@ class LaptopModelServer:
             timeout_seconds=serving.timeout.total_seconds(),
             fsync=serving.fsync,
             error_share=self._error_shares.get(build, 0.0),
-            grpc_port=_free_port() if serving.grpc else 0,
+            grpc_port=free_port() if serving.grpc else 0,
         )
         _write(folder / CONFIG, to_json(config, indent=2))
         self._spawn(folder, config.version, build, config.port, 1)
