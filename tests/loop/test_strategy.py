@@ -73,7 +73,7 @@ def test_a_candidate_goes_through_every_step_and_the_old_version_stays_warm(worl
     hours(world, 48)
     world.settle()
     assert (world.rollout.phase, world.rollout.stable, set(world.running)) == ("idle", "2", {("2", "")})
-    assert world.rows("weight")[0].why.startswith("no harm found: errors: errors of the candidate 0 in 300 requests")
+    assert world.rows("weight")[0].why.startswith("no harm found: 0 errors in 300 requests of the candidate")
 
 
 def test_copies_without_an_answer_take_a_candidate_back_and_nobody_saw_it(world):

@@ -184,7 +184,8 @@ class _Tests:
         else:
             requests = counts.get("candidate", ArmCounts()).requests
             watch = watch.after([EvidenceBatch(rollout.weight_percent, counts)] if counts and rollout.splits else [])
-        return StepEvidence(requests, watch.evidence(Budget(), quality=self.world.quality), self.world.quality)
+        tests = watch.evidence(Budget(), quality=self.world.quality)
+        return StepEvidence(requests, tests, self.world.quality, watch.words)
 
 
 class _Runner:

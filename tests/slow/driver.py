@@ -83,7 +83,8 @@ class Life:
                 ask(ledger, request)
                 self._settle()
         began = ledger.decisions(kind="rollout_started")
-        if now >= BROKEN_FROM and not any(BROKEN in one.id for one in began):
+        idle = rollout_of(ledger).phase == "idle"
+        if now >= BROKEN_FROM and idle and not any(BROKEN in one.id for one in began):
             assert start_build(self._platform, rollout_of(ledger).stable, BROKEN, "rehearsal") == "moved"
             self._settle()
 

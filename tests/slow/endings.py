@@ -77,7 +77,8 @@ def _predictions(paths):
 
     log = ParquetPredictionLog(paths)
     log.compact()
-    rows = [row for row in log.read().to_pylist() if row["outcome"] == "answered"]
+    # A copy of a request is nobody's answer: the proxy sends it once, and whoever is killed then loses it.
+    rows = [row for row in log.read().to_pylist() if (row["outcome"], row["role"]) == ("answered", "primary")]
     return sorted(
         (
             row["request_id"], row["version"], row["build"], row["arm"], str(row["event_at"]),

@@ -1,4 +1,4 @@
-"""A small project whose whole life lasts 26 days of event time: what it asks, and what becomes of it.
+"""A small project whose whole life lasts 30 days of event time: what it asks, and what becomes of it.
 
 The answer depends on `level` (sent by the caller) and on `mood` (a view). On `TURNED` the answer turns round and the
 levels rise: the first model is wrong from then on, an alarm is due, and the model that the schedule asks for is better.
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
-END = START + timedelta(days=26)
+END = START + timedelta(days=30)
 STEP = timedelta(days=2)
 TURNED = START + timedelta(days=3)
 WISHES = ((START + timedelta(days=14), "abort", ""), (START + timedelta(days=16), "start", "2"))

@@ -153,8 +153,10 @@ class Scenario:
             pids = [self._worker]
         elif victim == "executor":
             pids = found.get("kfp.dsl.executor_main", [])
-        elif rollout.get("candidate_build") or (victim == "predictor" and rollout.get("phase") == "canary"):
-            # A candidate that is killed is rolled back, and a broken one sooner: rightly so, but another ending.
+        elif rollout.get("candidate_build") or (
+            victim == "predictor" and rollout.get("phase") in ("shadow", "canary", "guard")
+        ):
+            # A version that is killed while it is judged goes back, and a broken one sooner: rightly so, but another ending.
             return False
         else:
             pids = found.get({"predictor": "mainspring.serving.process"}.get(victim, victim), [])

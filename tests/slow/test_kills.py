@@ -42,18 +42,20 @@ def _cleared(driver):
 def test_the_scenario_goes_through_everything(unkilled):
     end, gaps = unkilled
     kinds = [kind for _, kind, *_ in end["decisions"]]
-    assert {"trigger", "run_started", "gate_passed", "rollout_started", "weight", "promoted", "alarm"} < set(kinds)
+    assert {"trigger", "run_started", "gate_passed", "rollout_started", "shadow", "weight", "promoted", "alarm"} < set(
+        kinds
+    )
     assert (kinds.count("trigger"), kinds.count("promoted"), kinds.count("rolled_back")) == (3, 2, 2)
     assert [verdict for _, verdict, *_ in end["versions"]] == ["accepted", "accepted", "refused"]
     assert end["weights"] == {"stable": 100}
     assert end["served"] == ["2"]
     assert {build for _, _, build, *_ in end["predictions"]} == {""}
-    assert len(end["acknowledged"]) == len(end["predictions"]) == 26 * 24
+    assert len(end["acknowledged"]) == len(end["predictions"]) == 30 * 24
     writers = (
         "ledger.append",
         "set_alias",
         "annotate",
-        "router._write",
+        "watched._rename",
         "runner.start",
         "server._spawn",
         "alive._send",

@@ -54,13 +54,14 @@ class LaptopRolloutTests:
         quality = self._quality(rollout, report)
         if rollout.phase == "guard":
             return StepEvidence(report.answered, Evidence("INCONCLUSIVE", "no test but quality's"), quality)
-        tests = self._watch(rollout).evidence(self._budget, quality=quality)
+        watch = self._watch(rollout)
+        tests = watch.evidence(self._budget, quality=quality)
         if rollout.phase == "shadow":
             words = report.words if report.answered else ""
-            return StepEvidence(self._evidence.shadows(rollout.id).requests, tests, quality, words)
+            return StepEvidence(self._evidence.shadows(rollout.id).requests, tests, quality, watch.words, words)
         then = rollout.evidence.get("candidate", ArmCounts()).requests
         seen = self.past(rollout).get("candidate", ArmCounts()).requests
-        return StepEvidence(max(0, seen - then), tests, quality)
+        return StepEvidence(max(0, seen - then), tests, quality, watch.words)
 
     def _watch(self, rollout: Rollout) -> Watch:
         """The watch as it is now. What is kept has no batch that may still grow."""

@@ -27,12 +27,13 @@ class Judgement:
 class StepEvidence:
     """What is known at a step: requests of the candidate (a shadow's: its copies), all tests as one, quality's own verdict.
 
-    `words` is what a person should know besides.
+    `counted` says what the tests counted, in a few words, and `words` what a person should know besides.
     """
 
     requests: int
     tests: Evidence
     quality: Evidence | None = None
+    counted: str = ""
     words: str = ""
 
 
@@ -73,7 +74,7 @@ def judge(rollout: Rollout, found: StepEvidence, settings: RolloutSettings, now:
                 )
             return so("continue", f"asked for: {settings.evidence}. {quality}")
         return so(_on(rollout), f"{quality}")
-    return so(_on(rollout), f"no harm found: {tests.reason}")
+    return so(_on(rollout), f"no harm found: {found.counted}")
 
 
 def _on(rollout: Rollout) -> Action:

@@ -69,6 +69,15 @@ class Watch:
         )
         return replace(self, errors=self.errors.after(batch), originals=originals, copies=copies)
 
+    @property
+    def words(self) -> str:
+        """What was counted, in a few words."""
+        one = self.errors
+        return (
+            f"{one.errors_candidate} errors in {one.requests_candidate} requests of the candidate, "
+            f"{one.errors_stable} in {one.requests_stable} of stable"
+        )
+
     def evidence(self, budget: Budget, *, quality: Evidence | None = None) -> Evidence:
         """All tests as one verdict, each at its share of the budget."""
         tests = {"errors": judge_errors(self.errors, budget.alpha_of("errors"))}
