@@ -53,7 +53,7 @@ def test_the_scenario_goes_through_everything(unkilled):
         "ledger.append",
         "set_alias",
         "annotate",
-        "router._write",
+        "watched._rename",
         "runner.start",
         "server._spawn",
         "alive._send",
