@@ -9,8 +9,10 @@ from datetime import timedelta
 import pytest
 from tests.adapters.traffic.backends import RAW, SETTINGS, Backend, ask, many
 
+from mainspring.adapters.envoy.clusters import clusters
 from mainspring.adapters.envoy.evidence import EnvoyEvidence
 from mainspring.adapters.envoy.router import EnvoyRouter
+from mainspring.adapters.envoy.routes import discovery
 from mainspring.domain.errors import ConfigError, MainspringError
 from mainspring.domain.log_record import decode_row, frames, read_header, to_prediction
 from mainspring.domain.rollout import Endpoint, Rollout
@@ -248,3 +250,15 @@ def test_evidence_of_a_rotated_log_is_found_by_who_starts_from_nothing(router, p
     fresh = EnvoyEvidence(paths)
     assert fresh.counts("1-to-2-1") == watching.counts("1-to-2-1")
     assert fresh.batches("1-to-2-1") == watching.batches("1-to-2-1")
+
+
+def test_what_a_killed_loop_wrote_and_envoy_did_not_take_is_written_again(router, predictors, paths):
+    router.apply(idle(), endpoints(predictors))
+    bad = [*endpoints(predictors), Endpoint("3", "not an address", 1, True)]
+    written = router._clusters._path
+    written.write_bytes(discovery(clusters(canary(100), bad))[1])  # not renamed: Envoy does not look
+    with pytest.raises(MainspringError, match="not an address"):
+        router.apply(canary(100), bad)
+    written.write_bytes(discovery(clusters(canary(100), endpoints(predictors)))[1])
+    EnvoyRouter(SETTINGS, paths).apply(canary(100), endpoints(predictors))
+    assert ask(router, "q1")[1]["name"] == "2"

@@ -127,6 +127,16 @@ def test_a_cohort_of_a_failing_candidate_is_answered_by_stable_and_counted_as_th
     assert routed.evidence.batches("1-to-2-1") == ()
 
 
+def test_names_may_have_signs_that_mean_something_to_a_proxy(routed):
+    name = "50% \\1 [a-z]* $(x)"
+    routed.apply(canary(0, name, cohort_header="x-group", cohorts={name: "candidate"}))
+    _, answer = ask(routed.router, "q1", x_group=name)
+    assert (answer["name"], answer["mainspring-rollout"], answer["mainspring-cohort"]) == ("2", name, name)
+    assert routed.counts(name, 1)["candidate"].requests == 1
+    routed.apply(canary(50, name, sticky_header="x-user"))
+    assert 10 <= len(users(routed, 60)) <= 50
+
+
 def test_cohorts_are_at_rest_outside_a_canary(routed):
     routed.apply(shadow(0, **COHORTS))
     assert {answer["name"] for _, answer in many(routed.router, 20, x_group="b")} == {"1"}

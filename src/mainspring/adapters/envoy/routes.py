@@ -91,8 +91,9 @@ def _weighted(rollout: Rollout, arm: Arm, weight: int, stamps: dict[str, str]) -
 
 
 def _stamped(stamps: dict[str, str]) -> list[dict[str, Any]]:
+    # A percent sign would begin one of Envoy's commands.
     return [
-        {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        {"header": {"key": key, "value": value.replace("%", "%%")}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
         for key, value in stamps.items()
     ]
 
@@ -104,7 +105,7 @@ def _route(
     headers: list[dict[str, Any]],
     key: str = "x-request-id",
 ) -> dict[str, Any]:
-    salted = {"pattern": {"regex": "^(.*)$"}, "substitution": f"{rollout.id}:\\1"}
+    salted = {"pattern": {"regex": "^(.*)$"}, "substitution": _literal(rollout.id) + ":\\1"}
     action = {
         "weighted_clusters": {"clusters": weighted, "use_hash_policy": True},
         "hash_policy": [{"header": {"header_name": key, "regex_rewrite": salted}}],
@@ -118,6 +119,11 @@ def _route(
         "request_body_buffer_limit": _LARGEST_BODY,
         "route": action,
     }
+
+
+def _literal(text: str) -> str:
+    """Text that stands for itself in a substitution."""
+    return text.replace("\\", "\\\\")
 
 
 def _retries(rollout: Rollout, timeout_seconds: float) -> dict[str, Any]:

@@ -54,15 +54,15 @@ class WatchedFile:
         """
         version, raw = discovery(resources)
         before = self._path.read_bytes() if self._path.exists() else b""
-        if not before or json.loads(before)["version_info"] != version:
-            refused = self._said("update_rejected")
+        taken, refused = self._said()
+        if taken != version:  # A file alone proves nothing: its writer may have been killed.
             self._rename(raw)
-            try:
-                self._confirm(version, resources, refused)
-            except MainspringError:
-                if before:
-                    self._rename(before)
-                raise
+        try:
+            self._confirm(version, resources, refused)
+        except MainspringError:
+            if before:
+                self._rename(before)
+            raise
 
     def confirm(self, resources: Sequence[dict[str, Any]]) -> None:
         """Wait until Envoy has what was written. Errors: as `put`."""
@@ -72,21 +72,23 @@ class WatchedFile:
         until = time.monotonic() + CONFIRM_SECONDS
         differs = "its version"
         while time.monotonic() < until:
-            if self._said("version_text") == version:
+            taken, rejected = self._said()
+            if taken == version:
                 differs = self._differs(resources)
                 if not differs:
                     return
-            elif self._said("update_rejected") != refused:
+            elif rejected != refused:
                 raise MainspringError(f"Envoy refused the {self._name}: {self._why()}", where=str(self._path))
             time.sleep(0.005)
         raise TemporaryError(
             f"Envoy did not take the {self._name} in {CONFIRM_SECONDS:g} s: {differs} is another", where=str(self._path)
         )
 
-    def _said(self, what: str) -> str:
-        name = f"{self._stat}.{what}"
-        text = self._envoy.ask(f"/stats?filter=^{name.replace('.', '[.]')}$")
-        return text.strip().removeprefix(f"{name}: ").strip('"')
+    def _said(self) -> tuple[str, str]:
+        """The version that Envoy took last, and how many it refused."""
+        text = self._envoy.ask(f"/stats?filter=^{self._stat.replace('.', '[.]')}[.](version_text|update_rejected)$")
+        said = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
+        return said.get(f"{self._stat}.version_text", "").strip('"'), said.get(f"{self._stat}.update_rejected", "0")
 
     def _why(self) -> str:
         """Envoy's admin page counts refusals; the reason is in its log alone, a moment later."""
