@@ -79,7 +79,7 @@ def running(model, folder, **options):
         child.terminate()
         assert child.wait(20) == 0, output.read_text()
     # Nothing that a caller sent was a surprise.
-    assert "Traceback" not in output.read_text()
+    assert "Traceback" not in output.read_text(), output.read_text()
 
 
 def body_of(answer):

@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from tests.serving.models import RAIN
+from tests.serving.real import running
 
 POST = b"POST /v2/models/rain/infer HTTP/1.1\r\nhost: a\r\n"
 CHUNKED = POST + b"transfer-encoding: chunked\r\n\r\n"
@@ -57,3 +58,10 @@ def test_a_body_that_was_not_read_is_counted(process):
     before = int(process.metrics().partition(name)[2].split()[0])
     status(process, POST + b"content-length: 99999999999\r\n\r\n")
     assert f"{name}{before + 1}" in process.metrics()
+
+
+def test_a_caller_who_never_ends_does_not_keep_it_from_ending(model, tmp_path):
+    with socket.socket() as connection, running(model[0], tmp_path, timeout_seconds=0.5) as one:
+        connection.connect(("127.0.0.1", one.config.port))
+        connection.sendall(POST + b"content-length: 50\r\n\r\nabcde")
+    assert "callers that were still sending were cut off" in (tmp_path / "output.log").read_text()

@@ -1,1 +1,2 @@
-"""The predictor: a process per model version that answers OIP v2 and KServe v1. HTTP status codes live here."""
+"""The predictor: a process per model version that answers OIP v2, by REST and gRPC, and KServe v1. HTTP statuses and gRPC
+codes live here."""

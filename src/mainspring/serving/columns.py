@@ -43,12 +43,22 @@ def is_text(feature: Feature) -> bool:
 
 
 class ColumnTable:
-    """The columns that a model takes, by name, and the two ways to read them from a request."""
+    """The columns that a model takes, by name, and the two ways to read them from a request.
+
+    `entities` are keys that are no features. `max_rows` is the most rows of a request, `largest` the size of the largest
+    number that the model can hold. Errors: every method raises `RequestError`, which names the column.
+
+    >>> from mainspring.serving.tensors import Tensor
+    >>> table = ColumnTable(Signature("regression", (Feature("wind", "float", nullable=True),)), ["town"], max_rows=10)
+    >>> table.from_tensors([Tensor("town", [2], "BYTES", ["Ulm", "Bonn"]), Tensor("wind", [2, 1], "FP64", [[7.5], [None]])])
+    (2, {'town': ['Ulm', 'Bonn'], 'wind': [7.5, nan]})
+    >>> table.from_instances([{"town": "Ulm", "wind": 7}, {"town": "Bonn", "wind": None}])
+    (2, {'town': ['Ulm', 'Bonn'], 'wind': [7.0, nan]})
+    """
 
     def __init__(
         self, signature: Signature, entities: Sequence[str], *, max_rows: int, largest: float = FLOAT64_LARGEST
     ) -> None:
-        """`largest` is the size of the largest number that the model can hold."""
         self.features = [_feature_column(feature, largest) for feature in signature.features]
         self.entities = [Column(name, True, "BYTES", check_key, key=True) for name in entities]
         own = Column(REQUEST_ID, True, "BYTES", check_text)

@@ -41,8 +41,8 @@ class ServeConfig:
     """One predictor: what it serves, where it listens, where it writes its log, and what it does when data is missing.
 
     `port` is REST's, `grpc_port` gRPC's, 0 for none. `name` is the model's name in URLs; `model` the model folder; `segments` the folder for prediction-log segments.
-    `replayed_clock`: the header `mainspring-event-at` says when it is. `timeout_seconds`: longest wait for a request's
-    body, and for open requests at the end. `drain_seconds`: how long a predictor that was told to end goes on
+    `replayed_clock`: the header `mainspring-event-at` says when it is. `timeout_seconds`: longest wait for
+    open requests at the end. `drain_seconds`: how long a predictor that was told to end goes on
     answering after it said that it is not ready, so that a proxy notices. `fsync`: every row is on the disk before its
     answer. `on_log_failure`: what to do with an answer that cannot be logged. `error_share` is for rehearsals: that
     share of requests, chosen by request id, is answered 500.

@@ -37,7 +37,15 @@ _REFUSALS = {
 
 
 def document(config: ServeConfig, card: ModelCard, table: ColumnTable) -> Schema:
-    """The document, as JSON to be. `config` gives names and limits, `table` the columns and what each of them takes."""
+    """The document, as JSON to be. `config` gives names and limits, `table` the columns and what each of them takes.
+
+    >>> from mainspring.domain.model_version import Feature, Signature
+    >>> signature = Signature("regression", (Feature("wind", "float"),))
+    >>> config = ServeConfig("power", "3", model="", segments="", port=8080)
+    >>> made = document(config, ModelCard("power", "regression", "onnx", signature), ColumnTable(signature, [], max_rows=9))
+    >>> made["info"]["title"], made["components"]["schemas"]["PredictResponse"]["properties"]["predictions"]["items"]
+    ('power, version 3', {'type': 'number'})
+    """
     name, version = config.name, config.version
     row = _example(card, table)
     tensors = [

@@ -74,7 +74,7 @@ def build(config: ServeConfig, log: Log) -> tuple[Predictor, SegmentWriter]:
     return Predictor(config, card, runtime, lookup, table, writer, metrics, log), writer
 
 
-async def serve(config: ServeConfig, predictor: Predictor, writer: SegmentWriter) -> None:
+async def serve(config: ServeConfig, predictor: Predictor, writer: SegmentWriter, log: Log) -> None:
     """Answer until SIGTERM or SIGINT."""
     from granian.constants import HTTPModes, Interfaces
     from granian.server.embed import Server
@@ -103,8 +103,8 @@ async def serve(config: ServeConfig, predictor: Predictor, writer: SegmentWriter
     )
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for one in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(one, ending.set)
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(wanted, ending.set)
     grpc_server = None
     if config.grpc_port:
         # Imported where it is wanted: it takes memory and a thread.
@@ -122,9 +122,16 @@ async def serve(config: ServeConfig, predictor: Predictor, writer: SegmentWriter
     if not serving.done():
         await asyncio.sleep(config.drain_seconds)
         server.stop()
+    endings: set[asyncio.Task[Any]] = {serving}
     if grpc_server is not None:
-        await grpc_server.stop(config.timeout_seconds)
-    await asyncio.wait_for(serving, config.timeout_seconds)
+        endings.add(loop.create_task(grpc_server.stop(config.timeout_seconds)))
+    ended, open_still = await asyncio.wait(endings, timeout=config.timeout_seconds)
+    for one in ended:
+        one.result()
+    if open_still:
+        log.warning("callers that were still sending were cut off", after_seconds=config.timeout_seconds)
+        # Granian's own callbacks may still come, to futures that are cancelled now.
+        loop.set_exception_handler(lambda loop, context: None)
 
 
 async def _read(proto: Any, most: int) -> bytes:
@@ -163,7 +170,7 @@ def main(path: Path) -> int:
     log.info("serving", port=config.port, **({"grpc_port": config.grpc_port} if config.grpc_port else {}))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(config, predictor, writer))
+            runner.run(serve(config, predictor, writer, log))
     except ConfigError as error:
         log.error("cannot serve", reason=str(error))
         return 2
