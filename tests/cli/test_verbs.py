@@ -56,6 +56,11 @@ def test_an_error_says_what_and_what_next(folder, arguments, says, next_step):
     assert next_step in errors
 
 
+def test_watching_ends_with_the_rollout(folder):
+    code, out, _ = mainspring(folder, "rollout", "watch")
+    assert (code, "rollout     none is under way" in out) == (0, True)
+
+
 def test_no_rows_are_no_error(folder):
     assert mainspring(folder, "logs")[:2] == (0, "no prediction is logged\n")
     assert mainspring(folder, "logs", "--labels", "--json")[:2] == (0, "[]\n")
@@ -83,7 +88,7 @@ def test_the_ledger_is_asked_by_kind_time_and_version(folder):
 @pytest.mark.parametrize(
     "verb",
     ["up", "status", "drift", "predict", "retrain", "approve", "freeze", "logs", "ledger"]
-    + [f"rollout {word}" for word in ("status", "start", "pause", "resume", "abort", "promote", "undo")],
+    + [f"rollout {word}" for word in ("status", "watch", "start", "pause", "resume", "abort", "promote", "undo")],
 )
 def test_each_verb_has_an_example(folder, verb):
     code, out, _ = mainspring(folder, *verb.split(), "--help")

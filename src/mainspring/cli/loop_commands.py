@@ -19,7 +19,7 @@ By = Annotated[str, typer.Option("--by", help="Who asks, for the ledger. Default
 Why = Annotated[str, typer.Option("--why", help="The reason, for the ledger.")]
 
 rollout = typer.Typer(
-    help="The rollout: status, start, pause, resume, abort, promote, undo.",
+    help="The rollout: status, watch, start, pause, resume, abort, promote, undo.",
     no_args_is_help=True,
     epilog="Example: mainspring rollout status",
 )
@@ -126,6 +126,28 @@ def rollout_status(project: Project = None, as_json: AsJson = False) -> None:
     else:
         for name, text in rollout_lines(found):
             print(f"{name:<11} {text}")
+
+
+@rollout.command("watch", epilog="Example: mainspring rollout watch")
+def rollout_watch(
+    project: Project = None,
+    every: Annotated[float, typer.Option("--every", help="Seconds between two looks.", min=0.2)] = 2.0,
+) -> None:
+    """Follow the rollout until it ends: share, evidence against what is needed, predictors. Ctrl-C stops watching."""
+    import time
+
+    from mainspring.platforms.status import look, rollout_lines
+
+    loaded, shown = load(project), ""
+    while True:
+        found = look(loaded)
+        text = "\n".join(f"{name:<11} {line}" for name, line in rollout_lines(found))
+        if text != shown:
+            print(f"{found.at:%H:%M:%S}\n{text}", flush=True)
+            shown = text
+        if found.rollout.phase == "idle":
+            return
+        time.sleep(every)
 
 
 @rollout.command("start", epilog="Example: mainspring rollout start 7")

@@ -69,7 +69,11 @@ class DriftState:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything at once. `run` is under way; `last_run` is how the one before ended."""
+    """Everything at once. `run` is under way; `last_run` is how the one before ended.
+
+    `verdict` is what the loop would do with the candidate now and why, `tests` what the tests say, with their odds; both
+    without quality, which takes the registry.
+    """
 
     project: str
     at: datetime
@@ -77,6 +81,7 @@ class Status:
     serving: Serving
     rollout: Rollout
     verdict: str
+    tests: str
     run: Run | None
     last_run: Decision | None
     drift: DriftState | None
@@ -100,10 +105,11 @@ def look(loaded: LoadedProject) -> Status:
         from_json(dict[str, str], failing) if failing else {},
     )
     decisions = ledger.decisions()
-    verdict = ""
+    verdict = tests = ""
     if rollout.phase in ("shadow", "canary"):
-        tests = LaptopRolloutTests(loaded.settings, EnvoyEvidence(paths), None)
-        found = judge(rollout, tests.look(rollout, now), loaded.settings.rollout, now)
+        evidence = LaptopRolloutTests(loaded.settings, EnvoyEvidence(paths), None).look(rollout, now)
+        tests = str(evidence.tests)
+        found = judge(rollout, evidence, loaded.settings.rollout, now)
         verdict = f"{found.action.replace('_', ' ')}: {found.reason}"
     report = latest(paths.drift)
     requests = tuple(one.what for one in pending(ledger))
@@ -114,6 +120,7 @@ def look(loaded: LoadedProject) -> Status:
         _serving(loaded, rollout, decisions),
         rollout,
         verdict,
+        tests,
         run,
         next((one for one in reversed(decisions) if one.kind in _RUN_ENDED), None),
         None if report is None else DriftState(report.at, report.version, report.verdict, report.reason, report.rows),
@@ -154,6 +161,7 @@ def rollout_lines(found: Status) -> list[tuple[str, str]]:
     text = [("rollout", "none is under way" if rollout.phase == "idle" else in_words(rollout))]
     if found.verdict:
         text.append(("evidence", found.verdict))
+        text.append(("tests", found.tests))
     if serving.weights_percent:
         weights = ", ".join(f"{arm} {percent} %" for arm, percent in serving.weights_percent.items())
         text.append(("weights", f"{weights} (as Envoy reports them)"))
