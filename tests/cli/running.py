@@ -24,7 +24,7 @@ sources:
   days: {path: days.csv, time: at, columns: {at: time}}
 target: {source: days, column: rain, time: at, id: day}
 gate: {min_gain: -1}
-rollout: {step_time: 1s, min_requests: 1000000}
+rollout: {steps: [10], step_time: 1s, min_requests: 1000000, guard: {time: 0s}}
 drift: {every: 3s, trailing: 30s, min_rows: 1}
 serving: {port: 0, metrics_port: 0}
 """

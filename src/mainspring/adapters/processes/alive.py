@@ -15,7 +15,9 @@ def start_time(pid: int) -> str:
     except OSError:
         return ""
     fields = text.rsplit(")", 1)[1].split()
-    return "" if fields[0] in "ZX" else fields[19]
+    state, threads, started = fields[0], int(fields[17]), fields[19]
+    # A process whose first thread has ended looks like a zombie while its other threads still run.
+    return "" if state == "X" or (state == "Z" and threads <= 1) else started
 
 
 def is_same(pid: int, started: str) -> bool:

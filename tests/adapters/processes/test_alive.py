@@ -1,0 +1,26 @@
+"""Whether a process is there: by its start time, and until its last thread has ended."""
+
+import subprocess
+import sys
+
+from mainspring.adapters.processes.alive import is_same, start_time
+
+LEADER_ENDS = """
+import ctypes, platform, threading, time
+threading.Thread(target=time.sleep, args=(60,)).start()
+print("here", flush=True)
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)  # exit: this thread alone
+"""
+
+
+def test_a_process_is_there_until_its_last_thread_has_ended():
+    child = subprocess.Popen([sys.executable, "-c", LEADER_ENDS], stdout=subprocess.PIPE)
+    assert child.stdout.readline() == b"here\n"
+    started = start_time(child.pid)
+    assert started
+    assert child.poll() is None
+    assert is_same(child.pid, started)
+    child.kill()
+    child.wait()
+    child.stdout.close()
+    assert start_time(child.pid) == ""
