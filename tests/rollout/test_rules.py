@@ -78,8 +78,8 @@ def test_what_quality_does_not_decide_is_held_or_goes_back(then: str, days: int,
 
 def test_a_slow_candidate_goes_back() -> None:
     past = ArmCounts(1000, latency_counts=(0,) * 8 + (960, 40) + (0,) * 17)
-    tau = tau_of(past)
-    assert tau == 0.01
+    tau = tau_of(past, 0.0)
+    assert (tau, tau_of(past, 0.1), tau_of(past, 0.11)) == (0.01, 0.1, 0.15)
     slow = {
         "candidate": ArmCounts(100, latency_counts=(0,) * 8 + (20, 80) + (0,) * 17),
         "stable": ArmCounts(900, latency_counts=(0,) * 8 + (864, 36) + (0,) * 17),

@@ -151,10 +151,12 @@ def _enter(platform: Platform, rollout: Rollout, place: int, why: str, numbers: 
         return promote(platform, rollout, why, numbers)
     step = rollout.steps[place]
     shadow, past = step.kind == "shadow", dict(platform.tests.past(rollout))
+    floor = platform.settings.rollout.latency.floor_seconds
+    tau = 0.0 if shadow else rollout.tau_seconds or tau_of(past.get("stable", ArmCounts()), floor)
     entered = replace(
         rollout,
         evidence=past,
-        tau_seconds=0.0 if shadow else rollout.tau_seconds or tau_of(past.get("stable", ArmCounts())),
+        tau_seconds=tau,
         phase=step.kind,
         step=place,
         weight_percent=0 if shadow else step.percent,

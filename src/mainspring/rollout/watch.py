@@ -99,18 +99,19 @@ def begun(errors: ErrorLimits, latency: ErrorLimits, tau_seconds: float) -> Watc
     return Watch(ErrorProcess(errors), ErrorProcess(latency), tau_seconds)
 
 
-def tau_of(past: ArmCounts) -> float:
-    """What counts as slow, from stable's past: 0.0 where there is too little of it.
+def tau_of(past: ArmCounts, floor_seconds: float) -> float:
+    """What counts as slow, from stable's past and not below a floor: 0.0 where there is too little of it.
 
-    >>> tau_of(ArmCounts(10))
+    >>> tau_of(ArmCounts(10), 0.1)
     0.0
     """
     if past.requests < _LEAST_PAST or not past.latency_counts:
         return 0.0
     try:
-        return slow_edge(LatencyHistogram(LATENCY_EDGES_SECONDS, past.latency_counts))
+        found = slow_edge(LatencyHistogram(LATENCY_EDGES_SECONDS, past.latency_counts))
     except ValueError:
         return 0.0
+    return next((edge for edge in LATENCY_EDGES_SECONDS if edge >= max(found, floor_seconds)), 0.0)
 
 
 def _slow(stable: ArmCounts, candidate: ArmCounts, tau_seconds: float, weight: float) -> ErrorBatch:

@@ -31,6 +31,18 @@ class HarmSettings(Part):
     """...and this many points of all requests beyond it."""
 
 
+class SlowSettings(HarmSettings):
+    """How much more often than stable a candidate may be slow."""
+
+    ratio: float = Field(default=2.0, ge=1)
+    """This many times stable's share..."""
+    margin_percent: float = Field(default=2.0, ge=0, lt=100)
+    """...and this many points of all requests beyond it."""
+    floor_seconds: float = Field(default=0.1, ge=0)
+    """Slow is what 95 % of stable's requests before the canary were not, and never less than this: below a tenth of a second
+    nobody feels a difference, and one pause of a busy machine hits many requests of one arm together."""
+
+
 class BudgetSettings(Part):
     """How `rollout.alpha` is shared among the tests that can each send a candidate back; 0: the test does not run."""
 
@@ -117,8 +129,7 @@ class RolloutSettings(Part):
     """The share of good candidates that may go back by chance: one budget for all tests of a rollout."""
     budget: BudgetSettings = BudgetSettings()
     errors: HarmSettings = HarmSettings(ratio=1.5, margin_percent=0.5)
-    latency: HarmSettings = HarmSettings(ratio=2.0, margin_percent=2.0)
-    """On requests slower than what 5 % of stable's were before the canary began."""
+    latency: SlowSettings = SlowSettings()
     evidence: Literal["no_harm", "match", "beat"] = "no_harm"
     """What a shadow has to show. `no_harm`: nothing against the candidate was found. `match`: it is no worse than stable by
     more than `margin`; `beat`: it is better; both on the labelled requests of whole weeks, in the gate's metric."""
