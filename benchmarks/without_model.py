@@ -14,6 +14,8 @@ from mainspring.serving.runtime import Output, Row
 class Constant:
     """The same answer for every row."""
 
+    largest = 3.4e38
+
     def predict(self, rows: Sequence[Row]) -> list[Output]:
         """[rows]."""
         return [(0.5,)] * len(rows)
