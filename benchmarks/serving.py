@@ -42,25 +42,39 @@ def main() -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
         write_models(folder)
-        body = question(folder)
-        found: dict[str, list[tuple[float, float]]] = {"product": [], "peer": [], "without": []}
-        for _ in range(arguments.repetitions):
-            for server, command in commands(folder).items():
-                with started(command(port := free_port()), port):
-                    load(port, body, 1)
-                    found[server].append(load(port, body, arguments.seconds))
-                print(
-                    f"  {server}: {found[server][-1][0]:,.0f}/s, p99 {found[server][-1][1] * 1e3:.2f} ms",
-                    file=sys.stderr,
-                )
+        bodies = {"one tensor": question(folder, named=False), f"{FEATURES} tensors": question(folder, named=True)}
+        rows: list[Row] = []
+        for kind, body in bodies.items():
+            rows += compare(folder, kind, body, arguments.repetitions, arguments.seconds)
+    report(rows, as_json=arguments.json)
+
+
+def compare(folder: Path, kind: str, body: Path, repetitions: int, seconds: int) -> list[Row]:
+    """All three servers in turn, again and again; medians."""
+    found: dict[str, list[tuple[float, float]]] = {"product": [], "peer": [], "without": []}
+    for _ in range(repetitions):
+        for server, command in commands(folder).items():
+            with started(command(port := free_port()), port):
+                load(port, body, 1)
+                found[server].append(load(port, body, seconds))
+            last = found[server][-1]
+            print(f"  {kind}, {server}: {last[0]:,.0f}/s, p99 {last[1] * 1e3:.2f} ms", file=sys.stderr)
     rate = {name: median([one for one, _ in runs]) for name, runs in found.items()}
     p99 = {name: median([one for _, one in runs]) for name, runs in found.items()}
-    rows = [
-        Row("requests/s beside KServe's SDK server", rate["product"], rate["peer"], 12.0, rate=True, unit="/s"),
-        Row("requests/s beside itself without the model", rate["product"], rate["without"], 0.5, rate=True, unit="/s"),
-        Row("p99 of KServe's SDK server / ours", p99["product"], p99["peer"], 8.0),
+    return [
+        Row(
+            f"{kind}: requests/s beside KServe's SDK server", rate["product"], rate["peer"], 12.0, rate=True, unit="/s"
+        ),
+        Row(
+            f"{kind}: requests/s beside itself without the model",
+            rate["product"],
+            rate["without"],
+            0.5,
+            rate=True,
+            unit="/s",
+        ),
+        Row(f"{kind}: p99 of KServe's SDK server / ours", p99["product"], p99["peer"], 8.0),
     ]
-    report(rows, as_json=arguments.json)
 
 
 def write_models(folder: Path) -> None:
@@ -90,13 +104,16 @@ def write_models(folder: Path) -> None:
     assert done.card.format == "onnx", done.passed_over
 
 
-def question(folder: Path) -> Path:
-    """A wrk script that asks for one row."""
-    inputs = [
-        {"name": f"f{place}", "shape": [1], "datatype": "FP64", "data": [round(place / 7 - 1, 3)]}
-        for place in range(FEATURES)
-    ]
-    script = folder / "ask.lua"
+def question(folder: Path, *, named: bool) -> Path:
+    """A wrk script that asks for one row: in one tensor, or in a named tensor for each column."""
+    values = [round(place / 7 - 1, 3) for place in range(FEATURES)]
+    inputs = [{"name": "input", "shape": [1, FEATURES], "datatype": "FP32", "data": values}]
+    if named:
+        inputs = [
+            {"name": f"f{place}", "shape": [1], "datatype": "FP64", "data": [value]}
+            for place, value in enumerate(values)
+        ]
+    script = folder / f"ask-{len(inputs)}.lua"
     body = json.dumps({"inputs": inputs})
     script.write_text(
         'wrk.method = "POST"\nwrk.headers["content-type"] = "application/json"\n'

@@ -18,9 +18,9 @@ class Trees(Model):
         self.ready = True
 
     def predict(self, payload: InferRequest, headers=None, response_headers=None) -> InferResponse:
-        """The tensors are the columns, in the order in which they come."""
-        columns = [one.as_numpy().astype(np.float32) for one in payload.inputs]
-        found = self.booster.inplace_predict(np.stack(columns, axis=1))
+        """Either one tensor [rows, columns], or a tensor for each column, in the order in which they come."""
+        given = [one.as_numpy().astype(np.float32) for one in payload.inputs]
+        found = self.booster.inplace_predict(given[0] if given[0].ndim == 2 else np.stack(given, axis=1))
         output = InferOutput("probability", [len(found)], "FP64", data=found.astype(np.float64).tolist())
         return InferResponse(response_id=payload.id or str(uuid.uuid4()), model_name=self.name, infer_outputs=[output])
 
