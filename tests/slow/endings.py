@@ -45,8 +45,7 @@ def ending(folder: Path, diary: Path):
         "pipeline runs": sorted(
             (path.name, json.loads((path / "result.json").read_bytes())["succeeded"]) for path in paths.runs.iterdir()
         ),
-        # A caller whose request died with him asks again: then there is one more, and one more that failed.
-        "rollout": re.sub(r"\d+ errors in \d+ requests", "errors in requests", ledger.state("rollout") or ""),
+        "rollout": _without_counts(json.loads(ledger.state("rollout") or "{}")),
         "unfinished": ledger.state("run"),
         "weights": dict(EnvoyRouter(loaded.settings, paths).observed()),
         "served": sorted(path.name for path in paths.serving.iterdir()),
@@ -55,6 +54,11 @@ def ending(folder: Path, diary: Path):
         "acknowledged": sorted(line.rsplit(" ", 1)[0] for line in acknowledged(diary)),
         "predictions": _predictions(paths),
     }
+
+
+def _without_counts(rollout):
+    """A caller whose request died with him asks again: then there is one more, and one more that failed."""
+    return {name: re.sub(r"\d[\d.,]*", "n", one) if name == "reason" else one for name, one in rollout.items()}
 
 
 def _report(path):

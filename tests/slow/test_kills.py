@@ -9,7 +9,7 @@ from tests.slow.scenario import Driver, Scenario
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 RANDOM_KILLS, KILLS_A_PASS = 200, 50
-_MOST_PASSES = 4
+_MOST_PASSES = 8
 _TOLD_EVERY = 50
 
 
