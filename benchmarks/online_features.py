@@ -6,9 +6,7 @@ prediction log is on. `python benchmarks/online_features.py [--json] [--repetiti
 
 from __future__ import annotations
 
-import argparse
 import json
-import shutil
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -19,7 +17,7 @@ from typing import Any
 
 from peers.environment import python_of
 from report import Row, report
-from serving import TREES, free_port, load, started
+from serving import TREES, free_port, load, options, started
 
 USERS = 100_000
 VIEWS = {"profile": [f"p{place}" for place in range(5)], "recent": [f"r{place}" for place in range(5)]}
@@ -28,13 +26,7 @@ _HERE = Path(__file__).parent
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=5)
-    arguments = parser.parse_args()
-    if shutil.which("wrk") is None:
-        sys.exit("wrk is not installed: apt install wrk")
+    arguments = options(__doc__)
     with TemporaryDirectory() as name:
         folder = Path(name)
         write_store(folder / "repo")

@@ -32,13 +32,7 @@ _HERE = Path(__file__).parent
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=5)
-    arguments = parser.parse_args()
-    if shutil.which("wrk") is None:
-        sys.exit("wrk is not installed: apt install wrk")
+    arguments = options(__doc__)
     with TemporaryDirectory() as name:
         folder = Path(name)
         write_models(folder)
@@ -47,6 +41,17 @@ def main() -> None:
         for kind, body in bodies.items():
             rows += compare(folder, kind, body, arguments.repetitions, arguments.seconds)
     report(rows, as_json=arguments.json)
+
+
+def options(about: str | None) -> argparse.Namespace:
+    """The command line of a benchmark that loads servers; without wrk there is none."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=5)
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is not installed: apt install wrk")
+    return parser.parse_args()
 
 
 def compare(folder: Path, kind: str, body: Path, repetitions: int, seconds: int) -> list[Row]:

@@ -185,7 +185,7 @@ class _Tests:
             requests = counts.get("candidate", ArmCounts()).requests
             watch = watch.after([EvidenceBatch(rollout.weight_percent, counts)] if counts and rollout.splits else [])
         tests = watch.evidence(Budget(), quality=self.world.quality)
-        return StepEvidence(requests, tests, self.world.quality, watch.words)
+        return StepEvidence(requests, tests, self.world.quality, watch.words, split_off=watch.split_off)
 
 
 class _Runner:

@@ -25,7 +25,8 @@ SETTINGS = RolloutSettings()
 def evidence(candidate: int, errors: int, stable: int = 360, stable_errors: int = 0) -> StepEvidence:
     counts = {"candidate": ArmCounts(candidate, errors), "stable": ArmCounts(stable, stable_errors)}
     watch = begun(ErrorLimits(), ErrorLimits(), 0.0).after([EvidenceBatch(10, counts)])
-    return StepEvidence(candidate, watch.evidence(Budget(0.05, {"errors": 1})))
+    tests = watch.evidence(Budget(0.05, {"errors": 1}))
+    return StepEvidence(candidate, tests, split_off=watch.split_off)
 
 
 def test_a_candidate_that_fails_goes_back_at_once_and_says_why() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from mainspring.domain.errors import ConfigError
 from mainspring.domain.rollout import Arm, ArmCounts, EvidenceBatch, Rollout
@@ -58,10 +59,11 @@ class LaptopRolloutTests:
         tests = watch.evidence(self._budget, quality=quality)
         if rollout.phase == "shadow":
             words = report.words if report.answered else ""
-            return StepEvidence(self._evidence.shadows(rollout.id).requests, tests, quality, watch.words, words)
+            copies = self._evidence.shadows(rollout.id).requests
+            return StepEvidence(copies, tests, quality, watch.words, words, split_off=watch.split_off)
         then = rollout.evidence.get("candidate", ArmCounts()).requests
         seen = self.past(rollout).get("candidate", ArmCounts()).requests
-        return StepEvidence(max(0, seen - then), tests, quality, watch.words)
+        return StepEvidence(max(0, seen - then), tests, quality, watch.words, split_off=watch.split_off)
 
     def _watch(self, rollout: Rollout) -> Watch:
         """The watch as it is now. What is kept has no batch that may still grow."""
@@ -91,22 +93,15 @@ class LaptopRolloutTests:
         differences = paired_differences(self._settings.metric, new, old)
         margin, note = self._margin(old, report.base_rate)
         alpha = self._budget.alpha_of("quality") or self._settings.rollout.alpha
-        found = judge_quality(
-            differences,
-            margin=margin,
-            limits=paired_range(),
-            alpha_to_accept=self._budget.alpha_to_accept,
-            alpha_to_reject=alpha,
-            test=_TEST,
-        )
-        needed = blocks_still_needed(
-            differences,
-            margin=margin,
-            limits=paired_range(),
-            alpha_to_accept=self._budget.alpha_to_accept,
-            alpha_to_reject=alpha,
-            test=_TEST,
-        )
+        asked: dict[str, Any] = {
+            "margin": margin,
+            "limits": paired_range(),
+            "alpha_to_accept": self._budget.alpha_to_accept,
+            "alpha_to_reject": alpha,
+            "test": _TEST,
+        }
+        found = judge_quality(differences, **asked)
+        needed = blocks_still_needed(differences, **asked)
         return replace(with_forecast(found, needed), reason="; ".join(filter(None, [found.reason, note])))
 
     def _margin(self, old: Sequence[float], base_rate: float | None) -> tuple[float, str]:

@@ -27,7 +27,8 @@ class Judgement:
 class StepEvidence:
     """What is known at a step: requests of the candidate (a shadow's: its copies), all tests as one, quality's own verdict.
 
-    `counted` says what the tests counted, in a few words, and `words` what a person should know besides.
+    `counted` says what the tests counted, in a few words, and `words` what a person should know besides;
+    `split_off` that traffic was not split as asked.
     """
 
     requests: int
@@ -35,6 +36,7 @@ class StepEvidence:
     quality: Evidence | None = None
     counted: str = ""
     words: str = ""
+    split_off: bool = False
 
 
 def judge(rollout: Rollout, found: StepEvidence, settings: RolloutSettings, now: datetime) -> Judgement:
@@ -62,7 +64,7 @@ def judge(rollout: Rollout, found: StepEvidence, settings: RolloutSettings, now:
         return so("continue", f"least time at this step is {duration_in_words(least)}")
     if found.requests < step.min_requests:
         return so("continue", f"{found.requests} of at least {step.min_requests} requests so far")
-    if tests.reason.startswith("the split is off"):
+    if found.split_off:
         return so("continue", tests.reason)
     if step.kind == "shadow" and settings.evidence != "no_harm":
         quality = found.quality or Evidence("INCONCLUSIVE", "no labels yet")

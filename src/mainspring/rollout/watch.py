@@ -78,6 +78,11 @@ class Watch:
             f"{one.errors_stable} in {one.requests_stable} of stable"
         )
 
+    @property
+    def split_off(self) -> bool:
+        """Whether traffic was not split as asked: then nothing is accepted."""
+        return bool(self.batches) and judge_split(self.split).outcome == "REJECT"
+
     def evidence(self, budget: Budget, *, quality: Evidence | None = None) -> Evidence:
         """All tests as one verdict, each at its share of the budget."""
         tests = {"errors": judge_errors(self.errors, budget.alpha_of("errors"))}
