@@ -118,6 +118,17 @@ def test_quality_is_the_new_versions_beside_the_old_ones(phase, outcome):
     assert "on these 84 days the candidate's loss was" in found.quality.reason
 
 
+def test_a_guard_undoes_nothing_by_a_test_that_does_not_run():
+    days = [PairedBlock(f"d{n}", 0.70 + n % 7 / 1000, 0.75, 300) for n in range(84)]
+    found = {}
+    for share in (1, 0):
+        given = settings(budget={"quality": share})
+        guard = rollout(given, "guard", mirror_percent=100)
+        found[share] = LaptopRolloutTests(given, Proxy(), Pairs(days)).look(guard, AT).quality
+    assert found[1].outcome == "REJECT"
+    assert found[0] is None
+
+
 def test_a_champion_without_skill_cannot_be_matched_and_the_verdict_says_so():
     given = settings(evidence="match")
     days = [PairedBlock(f"d{n}", 0.5, 0.5, 300) for n in range(7)]

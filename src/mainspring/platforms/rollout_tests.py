@@ -54,7 +54,8 @@ class LaptopRolloutTests:
             report = self._shadow.compare(rollout, now)
         quality = self._quality(rollout, report)
         if rollout.phase == "guard":
-            return StepEvidence(report.answered, Evidence("INCONCLUSIVE", "no test but quality's"), quality)
+            tested = quality if self._budget.alpha_of("quality") else None
+            return StepEvidence(report.answered, Evidence("INCONCLUSIVE", "no test but quality's"), tested)
         watch = self._watch(rollout)
         tests = watch.evidence(self._budget, quality=quality)
         if rollout.phase == "shadow":
