@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 from mainspring.adapters.processes.alive import is_same, start_time
 
@@ -14,13 +16,16 @@ ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0) 
 
 
 def test_a_process_is_there_until_its_last_thread_has_ended():
-    child = subprocess.Popen([sys.executable, "-c", LEADER_ENDS], stdout=subprocess.PIPE)
-    assert child.stdout.readline() == b"here\n"
-    started = start_time(child.pid)
-    assert started
-    assert child.poll() is None
-    assert is_same(child.pid, started)
-    child.kill()
-    child.wait()
-    child.stdout.close()
+    with subprocess.Popen([sys.executable, "-c", LEADER_ENDS], stdout=subprocess.PIPE) as child:
+        try:
+            assert child.stdout.readline() == b"here\n"
+            started = start_time(child.pid)
+            assert started
+            until = time.monotonic() + 10
+            while Path(f"/proc/{child.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
+                assert time.monotonic() < until
+            assert child.poll() is None
+            assert is_same(child.pid, started)
+        finally:
+            child.kill()
     assert start_time(child.pid) == ""
