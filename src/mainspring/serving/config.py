@@ -41,6 +41,7 @@ class ServeConfig:
     """One predictor: what it serves, where it listens, where it writes its log, and what it does when data is missing.
 
     `port` is REST's, `grpc_port` gRPC's, 0 for none. `name` is the model's name in URLs; `model` the model folder; `segments` the folder for prediction-log segments.
+    `workers`: processes that share the port. `receive_seconds`: longest wait for the rest of a request that was begun.
     `replayed_clock`: the header `mainspring-event-at` says when it is. `timeout_seconds`: longest wait for
     open requests at the end. `drain_seconds`: how long a predictor that was told to end goes on
     answering after it said that it is not ready, so that a proxy notices. `fsync`: every row is on the disk before its
@@ -56,10 +57,12 @@ class ServeConfig:
     host: str = "127.0.0.1"
     grpc_port: int = 0
     build: str = ""
+    workers: int = 1
     online: OnlineStoreConfig | None = None
     missing: MissingPolicy = "serve_and_flag"
     replayed_clock: bool = False
     timeout_seconds: float = 5.0
+    receive_seconds: float = 30.0
     drain_seconds: float = 0.3
     warm_up_requests: int = 50
     fsync: bool = False

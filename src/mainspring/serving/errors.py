@@ -40,6 +40,18 @@ class TooLarge(RequestError):
     grpc_code = "RESOURCE_EXHAUSTED"
 
 
+class TooSlow(RequestError):
+    """A request that was begun and did not end."""
+
+    status = 408
+
+
+class HeadersTooLarge(RequestError):
+    """More bytes of headers than the predictor reads."""
+
+    status = 431
+
+
 class WrongContentType(RequestError):
     """A body that is no JSON."""
 

@@ -5,14 +5,14 @@ No wire here: `rest` and `grpc_api` read requests and write answers, each in its
 
 from __future__ import annotations
 
-import math
 import time
 import uuid
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from math import isfinite
+from typing import Any, Literal, Protocol
 
 from mainspring.domain.log_record import ARMS, OUTCOMES, ROLES, LogRow, microseconds
 from mainspring.domain.model_card import ModelCard
@@ -26,6 +26,8 @@ from mainspring.serving.metrics import PredictorMetrics
 from mainspring.serving.runtime import Output, Runtime
 from mainspring.serving.segment_writer import SegmentWriter
 from mainspring.telemetry.logs import Log
+
+State = Literal["starting", "ready", "ending"]
 
 _ANSWERED, _FAILED = OUTCOMES.index("answered"), OUTCOMES.index("failed")
 _ARMS: dict[str, int] = {name: place for place, name in enumerate(ARMS)}
@@ -56,10 +58,12 @@ class Answered:
 
 
 @dataclass(slots=True)
-class _Request:
-    """What a request says beside its columns."""
+class Pending:
+    """A request that was checked and whose features were looked up; it waits for the model."""
 
+    id: str
     ids: list[str]
+    looked: Looked
     arm: int
     role: int
     cohort: str
@@ -68,7 +72,7 @@ class _Request:
 
 
 class Predictor:
-    """One model version. `ready` is set by the process around it."""
+    """One model version. `state` is set by the process around it."""
 
     def __init__(
         self,
@@ -81,7 +85,7 @@ class Predictor:
         metrics: PredictorMetrics,
         log: Log,
     ) -> None:
-        self.ready = False
+        self.state: State = "starting"
         self.config = config
         self.card = card
         self.table = table
@@ -101,10 +105,15 @@ class Predictor:
         if version and version != self.config.version:
             raise UnknownModel(f"no version {version[:100]!r} of {name} here", valid=self.config.version)
 
+    @property
+    def ready(self) -> bool:
+        """Whether callers should come here. One that is ending answers whoever still comes."""
+        return self.state == "ready"
+
     def expect_ready(self) -> None:
-        """Refuse while starting, and when told to end."""
-        if not self.ready:
-            raise NotReady("not ready: starting, or ending")
+        """Refuse while starting."""
+        if self.state == "starting":
+            raise NotReady("not ready: starting")
 
     def expect_outputs(self, names: Sequence[str]) -> None:
         """Refuse names that are no output of the model, or that come twice."""
@@ -115,29 +124,65 @@ class Predictor:
                 raise RequestError("this output is asked for twice", where=name, valid="each output once")
 
     def predict(self, count: int, columns: Columns, own_id: str, headers: Headers, began: float) -> Answered:
-        """Answer `count` rows and log them.
+        """Answer `count` rows and log them: `prepare` and `answer` of one request, whose error is raised."""
+        found = self.answer([self.prepare(count, columns, own_id, headers, began)])[0]
+        if isinstance(found, RequestError):
+            raise found
+        return found
+
+    def prepare(self, count: int, columns: Columns, own_id: str, headers: Headers, began: float) -> Pending:
+        """Look up what `count` rows need.
 
         `own_id` is the id in the request itself; without one it is the header `x-request-id`, else a new one. `began` is
         when the request came, on `time.perf_counter`. Errors: every `RequestError`, whatever wire the request came by.
         """
         whole = own_id or headers.get("x-request-id", "") or str(uuid.uuid4())
-        request = _Request(
-            _ids(whole, count, columns),
+        event_at = self._event_at(headers)
+        ids = _ids(whole, count, columns)
+        return Pending(
+            whole,
+            ids,
+            self._lookup.fill(count, columns, event_at),
             _ARMS.get(headers.get("mainspring-arm", ""), 0),
             _ROLES.get(headers.get("mainspring-role", ""), 0),
             headers.get("mainspring-cohort", ""),
-            self._event_at(headers),
+            event_at,
             began,
         )
-        looked = self._lookup.fill(count, columns, request.event_at)
-        outputs = self._run(request, looked)
-        self._append(request, looked, outputs, _ANSWERED, "")
-        self.metrics.predicted(count, time.perf_counter() - began)
-        return Answered(whole, outputs, looked.flags)
+
+    def answer(self, pending: Sequence[Pending]) -> list[Answered | RequestError]:
+        """What each request gets, from one run of the model; all of it is in the log, with one write, when this returns.
+
+        Whoever was there at the same time shares a run: the model's own overhead is paid once. A model that raises is asked
+        again for each request alone, so that one bad request fails nobody else's.
+        """
+        rows = pending[0].looked.rows if len(pending) == 1 else [row for one in pending for row in one.looked.rows]
+        try:
+            outputs = self._runtime.predict(rows)
+        except Exception as error:  # a project's own model may raise anything
+            if len(pending) > 1:
+                return [found for one in pending for found in self.answer([one])]
+            reason = f"{type(error).__name__}: {error}"
+            return self._logged(pending, [ModelFailed(reason)], [[()] * len(rows)])
+        found: list[Answered | RequestError] = []
+        shares: list[list[Output]] = []
+        place = 0
+        for one in pending:
+            share = outputs[place : place + len(one.ids)]
+            place += len(one.ids)
+            reason = self._fault(one, share)
+            found.append(ModelFailed(reason) if reason else Answered(one.id, share, one.looked.flags))
+            shares.append([()] * len(share) if reason else share)
+        return self._logged(pending, found, shares)
 
     def exposition(self) -> str:
         """The predictor's series in Prometheus' text format."""
-        return self.metrics.exposition(ready=self.ready, lookup=self._lookup)
+        self.count()
+        return self.metrics.exposition()
+
+    def count(self) -> None:
+        """Bring the counts up to date that other workers show."""
+        self.metrics.count(ready=self.ready, lookup=self._lookup)
 
     def _event_at(self, headers: Headers) -> int:
         text = headers.get("mainspring-event-at", "") if self.config.replayed_clock else ""
@@ -150,50 +195,60 @@ class Predictor:
                 f"{shown(text)} is not an instant", where="mainspring-event-at", valid="RFC 3339"
             ) from None
 
-    def _run(self, request: _Request, looked: Looked) -> list[Output]:
-        salted = f"{self.config.build}:{request.ids[0]}".encode()
-        if self._broken_below and zlib.crc32(salted) < self._broken_below:
-            raise self._failed(request, looked, "rehearsed failure")
-        try:
-            outputs = self._runtime.predict(looked.rows)
-        except Exception as error:  # a project's own model may raise anything
-            raise self._failed(request, looked, f"{type(error).__name__}: {error}") from error
-        if not all(math.isfinite(value) for output in outputs for value in output):
-            raise self._failed(request, looked, "the model gave no number")
-        return outputs
+    def _fault(self, one: Pending, outputs: list[Output]) -> str:
+        if self._broken_below and zlib.crc32(f"{self.config.build}:{one.ids[0]}".encode()) < self._broken_below:
+            return "rehearsed failure"
+        for output in outputs:
+            for value in output:
+                if not isfinite(value):
+                    return "the model gave no number"
+        return ""
 
-    def _failed(self, request: _Request, looked: Looked, reason: str) -> ModelFailed:
-        self._log.error("prediction failed", request_id=request.ids[0], reason=reason)
-        self._append(request, looked, [()] * len(looked.rows), _FAILED, reason)
-        return ModelFailed(reason)
-
-    def _append(self, request: _Request, looked: Looked, outputs: Sequence[Output], outcome: int, reason: str) -> None:
-        latency = round((time.perf_counter() - request.began) * 1e6)
-        rows = [
-            LogRow(
-                request.ids[place],
-                request.role,
-                request.arm,
-                outcome,
-                request.event_at,
-                latency,
-                tuple(output),
-                tuple([None if value != value else value for value in looked.rows[place]]),  # noqa: PLR0124
-                looked.entities[place],
-                looked.ages[place],
-                tuple(looked.flags[place]),
-                request.cohort,
-                reason,
-            )
-            for place, output in enumerate(outputs)
-        ]
+    def _logged(
+        self, pending: Sequence[Pending], found: list[Answered | RequestError], shares: Sequence[Sequence[Output]]
+    ) -> list[Answered | RequestError]:
+        now = time.perf_counter()
+        rows: list[LogRow] = []
+        for one, result, outputs in zip(pending, found, shares, strict=True):
+            if isinstance(result, RequestError):
+                self._log.error("prediction failed", request_id=one.ids[0], reason=result.what)
+                rows += _log_rows(one, outputs, _FAILED, now, result.what)
+            else:
+                rows += _log_rows(one, outputs, _ANSWERED, now, "")
         try:
             self.metrics.logged(self._writer.append(rows))
         except OSError as error:
             self.metrics.log_failed()
             self._log.error("the prediction log cannot be written", error=str(error))
             if self.config.on_log_failure == "refuse":
-                raise LogFailed(f"the answer could not be logged: {error.strerror}") from error
+                return [LogFailed(f"the answer could not be logged: {error.strerror}") for _ in found]
+        for one, result in zip(pending, found, strict=True):
+            if isinstance(result, Answered):
+                self.metrics.predicted(len(one.ids), time.perf_counter() - one.began)
+        return found
+
+
+def _log_rows(one: Pending, outputs: Sequence[Output], outcome: int, now: float, reason: str) -> list[LogRow]:
+    latency = round((now - one.began) * 1e6)
+    looked = one.looked
+    return [
+        LogRow(
+            one.ids[place],
+            one.role,
+            one.arm,
+            outcome,
+            one.event_at,
+            latency,
+            output,
+            tuple([None if value != value else value for value in looked.rows[place]]),  # noqa: PLR0124
+            looked.entities[place],
+            looked.ages[place],
+            tuple(looked.flags[place]),
+            one.cohort,
+            reason,
+        )
+        for place, output in enumerate(outputs)
+    ]
 
 
 def _ids(whole: str, count: int, columns: Columns) -> list[str]:

@@ -1,4 +1,4 @@
-"""`python -m mainspring.serving.process serve.json`: one predictor process under Granian, until SIGTERM.
+"""`python -m mainspring.serving.process serve.json`: one predictor, until SIGTERM.
 
 It locks `serve.lock` beside its configuration while it lives: a second one on the same folder ends at once. On SIGTERM it
 says that it is not ready, goes on answering for `drain_seconds`, finishes open requests, closes its segment and ends.
@@ -7,19 +7,22 @@ says that it is not ready, goes on answering for `drain_seconds`, finishes open 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
-import logging
+import gc
 import os
 import signal
+import socket
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mainspring.domain.errors import ConfigError, MainspringError
 from mainspring.domain.log_record import ColumnKind, SegmentHeader
 from mainspring.serving.columns import ColumnTable, is_text
 from mainspring.serving.config import ServeConfig, read_config
+from mainspring.serving.http1 import HttpServer
 from mainspring.serving.lookup import Lookup
 from mainspring.serving.metrics import PredictorMetrics
 from mainspring.serving.online import SqliteOnlineFeatures
@@ -27,13 +30,15 @@ from mainspring.serving.predictor import Predictor, warm_up
 from mainspring.serving.rest import RestApi
 from mainspring.serving.runtime import load_card, load_runtime, single_threaded
 from mainspring.serving.segment_writer import SegmentWriter
+from mainspring.serving.workers import Workers
 from mainspring.telemetry.logs import Log
 
 LOCK = "serve.lock"
-_ROTATE_SECONDS = 1.0
+_TICK_SECONDS = 1.0
+_BACKLOG = 2048
 
 
-def build(config: ServeConfig, log: Log) -> tuple[Predictor, SegmentWriter]:
+def build(config: ServeConfig, metrics: PredictorMetrics, log: Log) -> tuple[Predictor, SegmentWriter]:
     """A predictor that is warm, and its log's writer."""
     folder = Path(config.model)
     card = load_card(folder)
@@ -66,41 +71,21 @@ def build(config: ServeConfig, log: Log) -> tuple[Predictor, SegmentWriter]:
         max_rows=config.max_rows,
         largest=runtime.largest,
     )
-    metrics = PredictorMetrics(
-        config.name, config.version, config.build, [feature.name for feature in card.signature.features]
-    )
     warm_up(runtime, card, config.warm_up_requests)
     writer.check()
     return Predictor(config, card, runtime, lookup, table, writer, metrics, log), writer
 
 
-async def serve(config: ServeConfig, predictor: Predictor, writer: SegmentWriter, log: Log) -> None:
-    """Answer until SIGTERM or SIGINT."""
-    from granian.constants import HTTPModes, Interfaces
-    from granian.server.embed import Server
-
-    api = RestApi(predictor)
-    most = config.max_body_bytes
-
-    async def app(scope: Any, proto: Any) -> None:
-        length = scope.headers.get("content-length", "")
-        if length and int(length) > most:
-            answer = api.refuse_body(scope.path, int(length))
-        else:
-            body = await (proto() if length else _read(proto, most))
-            answer = api.answer(scope.method, scope.path, scope.headers, body)
-        proto.response_bytes(answer.status, answer.headers, answer.body)
-
-    logging.getLogger("_granian").setLevel(logging.ERROR)
-    server = Server(
-        app,
-        address=config.host,
-        port=config.port,
-        interface=Interfaces.RSGI,
-        http=HTTPModes.http1,
-        websockets=False,
-        log_enabled=False,
-    )
+async def serve(
+    config: ServeConfig,
+    predictor: Predictor,
+    writer: SegmentWriter,
+    log: Log,
+    listening: socket.socket,
+    alive: Callable[[], None],
+) -> None:
+    """Answer until SIGTERM or SIGINT; `alive` is called each second."""
+    server = HttpServer(RestApi(predictor), most=config.max_body_bytes, receive_seconds=config.receive_seconds)
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
     for wanted in (signal.SIGTERM, signal.SIGINT):
@@ -111,39 +96,27 @@ async def serve(config: ServeConfig, predictor: Predictor, writer: SegmentWriter
         from mainspring.serving.grpc_api import start
 
         grpc_server = await start(predictor)
-    serving = loop.create_task(server.serve())
-    predictor.ready = True
-    while not ending.is_set() and not serving.done():
-        try:
-            await asyncio.wait_for(ending.wait(), _ROTATE_SECONDS)
-        except TimeoutError:
-            writer.rotate_if_old()
-    predictor.ready = False
-    if not serving.done():
-        await asyncio.sleep(config.drain_seconds)
-        server.stop()
-    endings: set[asyncio.Task[Any]] = {serving}
+    await server.start(listening)
+    # What start-up made stays: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    predictor.state = "ready"
+    while not ending.is_set():
+        alive()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ending.wait(), _TICK_SECONDS)
+        server.tick()
+        predictor.count()
+        writer.rotate_if_old()
+    predictor.state = "ending"
+    server.draining = True
+    await asyncio.sleep(config.drain_seconds)
+    endings = [server.close(config.timeout_seconds)]
     if grpc_server is not None:
-        endings.add(loop.create_task(grpc_server.stop(config.timeout_seconds)))
-    ended, open_still = await asyncio.wait(endings, timeout=config.timeout_seconds)
-    for one in ended:
-        one.result()
-    if open_still:
+        endings.append(grpc_server.stop(config.timeout_seconds))
+    cut_off, *_ = await asyncio.gather(*endings)
+    if cut_off:
         log.warning("callers that were still sending were cut off", after_seconds=config.timeout_seconds)
-        # Granian's own callbacks may still come, to futures that are cancelled now.
-        loop.set_exception_handler(lambda loop, context: None)
-
-
-async def _read(proto: Any, most: int) -> bytes:
-    """A body that comes without its length, up to the first piece with which it is larger than `most` bytes."""
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in proto:
-        pieces.append(piece)
-        size += len(piece)
-        if size > most:
-            break
-    return b"".join(pieces)
 
 
 def main(path: Path) -> int:
@@ -160,8 +133,27 @@ def main(path: Path) -> int:
         # Whoever started this process may have been killed before it wrote down where to find it.
         os.pwrite(lock, f"{os.getpid()} {config.port}".encode(), 0)
         log = log.bind(model=config.name, version=config.version, build=config.build)
-        _port_is_free(config)
-        predictor, writer = build(config, log)
+        listening = _listen(config)
+        metrics = PredictorMetrics.of(config, load_card(Path(config.model)))
+    except (MainspringError, OSError) as error:
+        log.error("cannot serve", reason=str(error))
+        return 2
+
+    def work(worker: int, own: socket.socket, alive: Callable[[], None]) -> int:
+        metrics.use_row(worker)
+        return _serve_one(config, metrics, log, own, alive)
+
+    if config.workers == 1:
+        return work(0, listening[0], lambda: None)
+    ending_seconds = config.drain_seconds + config.timeout_seconds + 1.0
+    return Workers(work, listening, ending_seconds, log).run()
+
+
+def _serve_one(
+    config: ServeConfig, metrics: PredictorMetrics, log: Log, listening: socket.socket, alive: Callable[[], None]
+) -> int:
+    try:
+        predictor, writer = build(config, metrics, log)
     except (MainspringError, OSError) as error:
         log.error("cannot serve", reason=str(error))
         return 2
@@ -170,7 +162,7 @@ def main(path: Path) -> int:
     log.info("serving", port=config.port, **({"grpc_port": config.grpc_port} if config.grpc_port else {}))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(config, predictor, writer, log))
+            runner.run(serve(config, predictor, writer, log, listening, alive))
     except ConfigError as error:
         log.error("cannot serve", reason=str(error))
         return 2
@@ -192,16 +184,32 @@ def _taken(lock: int) -> bool:
     return False
 
 
-def _port_is_free(config: ServeConfig) -> None:
-    import socket
+def _listen(config: ServeConfig) -> list[socket.socket]:
+    """A listening socket for each worker; the kernel divides the callers among them."""
+    if config.grpc_port:
+        _bound(config.host, config.grpc_port, shared=False).close()
+    several = config.workers > 1
+    if several:
+        # Shared with nobody else's process.
+        _bound(config.host, config.port, shared=False).close()
+    found = [_bound(config.host, config.port, shared=several) for _ in range(config.workers)]
+    for one in found:
+        one.listen(_BACKLOG)
+        one.setblocking(False)
+    return found
 
-    for port in filter(None, (config.port, config.grpc_port)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((config.host, port))
-            except OSError as error:
-                raise ConfigError(f"port {port} cannot be used: {error.strerror}", valid="a free port") from error
+
+def _bound(host: str, port: int, *, shared: bool) -> socket.socket:
+    one = socket.socket()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        one.bind((host, port))
+    except OSError as error:
+        one.close()
+        raise ConfigError(f"port {port} cannot be used: {error.strerror}", valid="a free port") from error
+    return one
 
 
 if __name__ == "__main__":

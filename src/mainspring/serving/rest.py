@@ -1,6 +1,6 @@
 """REST: method, path, headers and body in; status, headers and body out. The only place with HTTP's rules.
 
-No web framework here: `serving.process` hands requests over.
+No web framework here: `serving.http1` hands requests over.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from mainspring.domain.errors import MainspringError
 from mainspring.serving import protocol
 from mainspring.serving.errors import NotReady, RequestError, TooLarge, UnknownModel, WrongContentType, WrongMethod
 from mainspring.serving.openapi import document
-from mainspring.serving.predictor import Answered, Headers, Predictor
+from mainspring.serving.predictor import Answered, Headers, Pending, Predictor
 from mainspring.serving.protocol import BINARY, JSON
 from mainspring.serving.tensors import AnyTensor, doubles
 from mainspring.telemetry.slots import CONTENT_TYPE
@@ -30,6 +30,15 @@ class Answer:
     headers: HeaderList = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A prediction request between its check and the model's answer, which `write` writes."""
+
+    pending: Pending
+    speaks: str
+    write: Callable[[Answered], Answer]
+
+
 class RestApi:
     """OIP v2 and KServe v1 for one `Predictor`, with its metadata, health, metrics and OpenAPI document."""
 
@@ -43,40 +52,59 @@ class RestApi:
         self._shape = () if predictor.single else (len(predictor.card.signature.classes),)
         self._output = protocol.output_name(predictor.card)
         bases = [f"/v2/models/{config.name}", f"/v2/models/{config.name}/versions/{config.version}"]
-        self._predicting: dict[str, tuple[str, Callable[[Headers, bytes], Answer]]] = {
+        self._predicting: dict[str, tuple[str, Callable[[Headers, bytes], Waiting]]] = {
             **{f"{base}/infer": ("v2", self._infer) for base in bases},
             f"/v1/models/{config.name}:predict": ("v1", self._predict),
         }
         self._pages = self._make_pages(bases)
 
     def answer(self, method: str, path: str, headers: Headers, body: bytes) -> Answer:
-        """Answer one request; an error of the caller or of the model becomes a status and a text."""
-        found = self._predicting.get(path)
-        if found is None:
+        """Answer one request: `begin` and `finish`."""
+        found = self.begin(method, path, headers, body)
+        return found if isinstance(found, Answer) else self.finish([found])[0]
+
+    def begin(self, method: str, path: str, headers: Headers, body: bytes) -> Answer | Waiting:
+        """The answer to a request that needs no model, or what waits for it; an error becomes a status and a text."""
+        predicting = self._predicting.get(path)
+        if predicting is None:
             return self._elsewhere(method, path)
-        speaks, handle = found
+        speaks, read = predicting
+        error: RequestError
         try:
             self._predictor.expect_ready()
             if method != "POST":
                 raise WrongMethod(f"{method} {path}", valid="POST")
-            if len(body) > self._config.max_body_bytes:
-                raise self._too_large(len(body))
-            answer = handle(headers, body)
-        except RequestError as error:
-            answer = self._refusal(error)
-        except MainspringError as error:
-            answer = self._refusal(NotReady(error.what, where=error.where))
-        self._predictor.metrics.answered(speaks, answer.status)
-        return answer
+            return read(headers, body)
+        except RequestError as one:
+            error = one
+        except MainspringError as one:
+            error = NotReady(one.what, where=one.where)
+        self._predictor.metrics.answered(speaks, error.status)
+        return self._refusal(error)
 
-    def refuse_body(self, path: str, size: int) -> Answer:
-        """The answer to a body that is larger than what is taken, and was not read."""
-        answer = self._refusal(self._too_large(size))
+    def finish(self, waiting: Sequence[Waiting]) -> list[Answer]:
+        """The answers to requests that waited for the model, which is asked once for all of them."""
+        answers = []
+        found = self._predictor.answer([one.pending for one in waiting])
+        for one, result in zip(waiting, found, strict=True):
+            answer = self._refusal(result) if isinstance(result, RequestError) else one.write(result)
+            self._predictor.metrics.answered(one.speaks, answer.status)
+            answers.append(answer)
+        return answers
+
+    def refuse(self, path: str, error: RequestError) -> Answer:
+        """The answer to a request that was not read to its end, or could not be."""
+        answer = self._refusal(error)
         if path in self._predicting:
             self._predictor.metrics.answered(self._predicting[path][0], answer.status)
         return answer
 
-    def _infer(self, headers: Headers, body: bytes) -> Answer:
+    def body_too_large(self, size: int) -> TooLarge:
+        """The error for a body of at least `size` bytes."""
+        most = self._config.max_body_bytes
+        return TooLarge(f"{size:,} bytes", where="body", valid=f"at most {most:,} bytes")
+
+    def _infer(self, headers: Headers, body: bytes) -> Waiting:
         began = time.perf_counter()
         binary_length = headers.get(protocol.HEADER_LENGTH, "")
         _expect_content(headers, binary=bool(binary_length))
@@ -91,10 +119,9 @@ class RestApi:
         except RequestError:
             _expect_plain(headers)
             raise
-        in_binary = self._wants_binary(asked)
+        write = self._inferred_in_binary if self._wants_binary(asked) else self._inferred
         count, columns = self._predictor.table.from_tensors(inputs)
-        answered = self._predictor.predict(count, columns, asked.id or "", headers, began)
-        return self._inferred(answered, in_binary)
+        return Waiting(self._predictor.prepare(count, columns, asked.id or "", headers, began), "v2", write)
 
     def _wants_binary(self, asked: protocol.InferRequest | protocol.BinaryRequest) -> bool:
         """Whether the model's one output goes back as bytes; refuses outputs that it has not."""
@@ -105,27 +132,31 @@ class RestApi:
         own = asked.outputs[0].parameters
         return whole if own is None or own.binary_data is None else own.binary_data
 
-    def _inferred(self, answered: Answered, in_binary: bool) -> Answer:
+    def _inferred(self, answered: Answered) -> Answer:
         values = [value for output in answered.outputs for value in output]
-        shape = (len(answered.outputs), *self._shape)
-        tail = doubles(values) if in_binary else b""
-        tensor = protocol.TensorOut(self._output, shape, "FP64")
-        if in_binary:
-            tensor.parameters = {"binary_data_size": len(tail)}
-        else:
-            tensor.data = values
+        body = self._response(answered, protocol.TensorOut(self._output, self._shape_of(answered), "FP64", values))
+        return Answer(200, body, self._stamped(self._json_stamp, answered.id))
+
+    def _inferred_in_binary(self, answered: Answered) -> Answer:
+        tail = doubles([value for output in answered.outputs for value in output])
+        size = {"binary_data_size": len(tail)}
+        tensor = protocol.TensorOut(self._output, self._shape_of(answered), "FP64", parameters=size)
+        head = self._response(answered, tensor)
+        stamp = [("content-type", BINARY), (protocol.HEADER_LENGTH, str(len(head))), *self._stamp]
+        return Answer(200, head + tail, self._stamped(stamp, answered.id))
+
+    def _response(self, answered: Answered, tensor: protocol.TensorOut) -> bytes:
         flags = answered.flags_text
-        head = protocol.encode(
+        return protocol.encode(
             protocol.InferResponse(
                 self._config.name, self._config.version, answered.id, (tensor,), {"flags": flags} if flags else {}
             )
         )
-        if not in_binary:
-            return Answer(200, head, self._stamped(self._json_stamp, answered.id))
-        stamp = [("content-type", BINARY), (protocol.HEADER_LENGTH, str(len(head))), *self._stamp]
-        return Answer(200, head + tail, self._stamped(stamp, answered.id))
 
-    def _predict(self, headers: Headers, body: bytes) -> Answer:
+    def _shape_of(self, answered: Answered) -> tuple[int, ...]:
+        return (len(answered.outputs), *self._shape)
+
+    def _predict(self, headers: Headers, body: bytes) -> Waiting:
         began = time.perf_counter()
         _expect_content(headers, binary=False)
         try:
@@ -134,7 +165,9 @@ class RestApi:
             _expect_plain(headers)
             raise
         count, columns = self._predictor.table.from_instances(asked.instances)
-        answered = self._predictor.predict(count, columns, "", headers, began)
+        return Waiting(self._predictor.prepare(count, columns, "", headers, began), "v1", self._predicted)
+
+    def _predicted(self, answered: Answered) -> Answer:
         single = self._predictor.single
         answer = {"predictions": [one[0] if single else one for one in answered.outputs]}
         return Answer(200, protocol.encode(answer), self._stamped(self._json_stamp, answered.id))
@@ -144,10 +177,6 @@ class RestApi:
         if whole.isascii() and whole.isprintable():
             return [*stamp, ("mainspring-request-id", whole)]
         return stamp
-
-    def _too_large(self, size: int) -> TooLarge:
-        most = self._config.max_body_bytes
-        return TooLarge(f"{size:,} bytes", where="body", valid=f"at most {most:,} bytes")
 
     def _refusal(self, error: RequestError) -> Answer:
         stamp = self._json_stamp

@@ -33,7 +33,10 @@ PREDICTOR_INFO = MetricDefinition(
     ("model", "version", "build"),
 )  # fmt: skip
 PREDICTOR_READY = MetricDefinition(
-    "mainspring_predictor_ready", "gauge", "1 when the predictor takes requests.", "predictor"
+    "mainspring_predictor_ready",
+    "gauge",
+    "Processes of the predictor that take requests; 1 without more workers.",
+    "predictor",
 )
 PREDICTOR_REQUESTS = MetricDefinition(
     "mainspring_predictor_requests_total", "counter", "Requests for predictions, by protocol and kind of answer.",
