@@ -56,9 +56,12 @@ class Process:
 
 
 @contextlib.contextmanager
-def running(model, folder, **options):
-    """A predictor of `model`, ready; ended by SIGTERM. What it wrote to its output is shown when it did not start."""
-    config = ServeConfig("rain", "1", str(model), str(folder / "segments"), free_port(), **options)
+def running(model, folder, segments=None, killed=False, **options):
+    """A predictor of `model`, ready; ended by SIGTERM, unless the test says that it kills it.
+
+    What it wrote to its output is shown when it did not start.
+    """
+    config = ServeConfig("rain", "1", str(model), str(segments or folder / "segments"), free_port(), **options)
     path = folder / "serve.json"
     path.write_bytes(to_json(config))
     output = folder / "output.log"
@@ -75,10 +78,10 @@ def running(model, folder, **options):
             time.sleep(0.05)
         yield one
         # A test may have told it to end.
-        assert child.poll() in (None, 0), output.read_text()
+        assert child.poll() in (None, -9 if killed else 0), output.read_text()
     finally:
         child.terminate()
-        assert child.wait(20) == 0, output.read_text()
+        assert child.wait(20) == (-9 if killed else 0), output.read_text()
     # Nothing that a caller sent was a surprise.
     assert "Traceback" not in output.read_text(), output.read_text()
 

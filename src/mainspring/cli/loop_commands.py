@@ -27,9 +27,17 @@ app.add_typer(rollout, name="rollout")
 
 
 @app.command(epilog="Example: mainspring up")
-def up(project: Project = None, as_json: AsJson = False) -> None:
+def up(
+    project: Project = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that serve each version. Default: serving.workers.", min=1, max=256),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Turn the whole loop in the foreground, until Ctrl-C: train, serve, roll out, watch for drift, retrain."""
     from mainspring.platforms.up import up as turn
+    from mainspring.platforms.up import with_workers
 
     def say(line: Line) -> None:
         if as_json:
@@ -40,7 +48,8 @@ def up(project: Project = None, as_json: AsJson = False) -> None:
             text = line.text.replace("\n", "\n" + " " * 20)
             print(f"{line.at:%H:%M:%S}  {line.kind.replace('_', ' '):<16}  {text}"[:4000], flush=True)
 
-    turn(load(project), say)
+    loaded = load(project)
+    turn(loaded if workers is None else with_workers(loaded, workers), say)
 
 
 @app.command(epilog="Example: mainspring status")

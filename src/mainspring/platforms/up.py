@@ -63,6 +63,12 @@ def up(loaded: LoadedProject, say: Callable[[Line], None]) -> None:
         teller.say("stop", "stopped; `mainspring up` goes on where this one was")
 
 
+def with_workers(loaded: LoadedProject, workers: int) -> LoadedProject:
+    """The project with so many processes for each version that is started from now on."""
+    serving = loaded.settings.serving.model_copy(update={"workers": workers})
+    return replace(loaded, settings=loaded.settings.model_copy(update={"serving": serving}))
+
+
 class _Running:
     """A loop between its start and its end."""
 

@@ -32,6 +32,7 @@ _OWN = b"mainspring-"
 _LINGER_SECONDS = 2.0
 """How long what a refused caller still sends is read and thrown away: a socket that is closed on unread bytes is reset,
 and the reset may overtake the answer."""
+_GRACE_SECONDS = 0.2
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
@@ -78,6 +79,7 @@ class HttpServer:
     async def start(self, listening: socket.socket) -> None:
         """Accept connections."""
         self._loop = asyncio.get_running_loop()
+        self._listening = listening.dup()
         self._server = await self._loop.create_server(lambda: _Connection(self), sock=listening, backlog=2048)
 
     def tick(self) -> None:
@@ -117,6 +119,9 @@ class HttpServer:
         self.draining = True
         if self._server is not None:
             self._server.close()
+            await self._accept_last()
+        # A request may be on its way on a connection that looks idle.
+        await asyncio.sleep(min(_GRACE_SECONDS, within_seconds))
         for one in list(self.connections):
             one.close_if_idle()
         until = time.monotonic() + within_seconds
@@ -125,6 +130,17 @@ class HttpServer:
         for one in list(self.connections):
             one.abort()
         return owed
+
+    async def _accept_last(self) -> None:
+        """Take whoever connected since the loop last looked: closed on them, the socket would reset them."""
+        while True:
+            try:
+                caller, _ = self._listening.accept()
+            except OSError:
+                break
+            caller.setblocking(False)
+            await self._loop.connect_accepted_socket(lambda: _Connection(self), caller)
+        self._listening.close()
 
 
 class _Connection(asyncio.Protocol):

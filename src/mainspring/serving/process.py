@@ -146,7 +146,7 @@ def main(path: Path) -> int:
     if config.workers == 1:
         return work(0, listening[0], lambda: None)
     ending_seconds = config.drain_seconds + config.timeout_seconds + 1.0
-    return Workers(work, listening, ending_seconds, log).run()
+    return Workers(work, listening, log, ending_seconds=ending_seconds).run()
 
 
 def _serve_one(

@@ -33,10 +33,19 @@ class Workers:
     it answered ends them all: whatever ails it ails the next one.
     """
 
-    def __init__(self, serve: Serve, listening: Sequence[socket.socket], ending_seconds: float, log: Log) -> None:
+    def __init__(
+        self,
+        serve: Serve,
+        listening: Sequence[socket.socket],
+        log: Log,
+        *,
+        ending_seconds: float,
+        silent_seconds: float = SILENT_SECONDS,
+    ) -> None:
         self._serve = serve
         self._listening = listening
         self._ending_seconds = ending_seconds
+        self._silent_seconds = silent_seconds
         self._log = log
         self._beats = memoryview(mmap.mmap(-1, len(listening) * 8)).cast("d")
         self._pids: dict[int, int] = {}
@@ -106,11 +115,14 @@ class Workers:
         now = time.monotonic()
         for pid, worker in self._pids.items():
             beat = self._beats[worker]
-            if beat and now - beat > SILENT_SECONDS:
+            if beat and now - beat > self._silent_seconds:
                 self._log.error("a worker that hangs is killed", worker=worker, silent_seconds=round(now - beat))
                 os.kill(pid, signal.SIGKILL)
 
     def _stop(self) -> None:
+        # Held here they would go on listening, for nobody.
+        for one in self._listening:
+            one.close()
         for pid in self._pids:
             os.kill(pid, signal.SIGTERM)
         until = time.monotonic() + self._ending_seconds

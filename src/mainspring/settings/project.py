@@ -207,6 +207,9 @@ class ServingSettings(Part):
     """Whether each prediction is on the disk, not only with the kernel, before it is answered."""
     grpc: bool = False
     """Whether each predictor answers over gRPC, too, at a free port that its `serve.json` names."""
+    workers: int = Field(default=1, ge=1, le=256)
+    """Processes that serve each version on its port. One by default: it keeps one core busy, and a laptop serves two
+    versions, trains and replays beside it."""
 
 
 class TrackingSettings(Part):

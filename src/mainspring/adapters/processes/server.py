@@ -83,6 +83,7 @@ class LaptopModelServer:
             str(self._paths.segments.resolve()),
             free_port(),
             build=build,
+            workers=serving.workers,
             online=self._online(),
             missing=self._settings.features.missing,
             replayed_clock=self._replayed,
