@@ -131,7 +131,7 @@ class _Running:
             if still and not started:
                 started = True
                 warm()
-            ending.wait(_pause(tick, still))
+            ending.wait(_pause(tick, still, judging=rollout_of(self._ledger).phase != "idle"))
 
     def _wait_warm(self, warm: Callable[[float], bool], ending: threading.Event) -> None:
         self._teller.say("warm", "a worker imports what the pipeline's steps need; this takes up to half a minute")
@@ -208,13 +208,16 @@ class _TellingNotifier:
         self._keep.notify(alert)
 
 
-def _pause(tick: Tick, still: int) -> float:
-    """Seconds until the next tick: none after something moved, little while a process gets ready, more while all is still."""
+def _pause(tick: Tick, still: int, *, judging: bool) -> float:
+    """Seconds until the next tick: none after something moved, little while a process gets ready, more while all is still.
+
+    While a rollout is judged its evidence is never left lying for longer than the shortest pause.
+    """
     if tick.moved:
         return 0.0
     if tick.waiting:
         return _PAUSE_SECONDS["soon" if tick.outcomes["rollout"] == "waiting" else "run"]
-    return _STILL_SECONDS[min(still, len(_STILL_SECONDS)) - 1]
+    return _STILL_SECONDS[0 if judging else min(still, len(_STILL_SECONDS)) - 1]
 
 
 @contextlib.contextmanager
