@@ -63,9 +63,9 @@ class PredictorMetrics:
         """Bytes went to the log."""
         self._slots.values[self._bytes] += size
 
-    def log_failed(self) -> None:
-        """An append failed."""
-        self._slots.values[self._failures] += 1.0
+    def log_failed(self, rows: int) -> None:
+        """Rows could not be written to the log."""
+        self._slots.values[self._failures] += rows
 
     def count(self, *, ready: bool, lookup: Lookup) -> None:
         """Bring in what is counted elsewhere, for the workers who are asked for all."""

@@ -96,6 +96,7 @@ class Predictor:
         self._lookup = lookup
         self._writer = writer
         self._log = log
+        self._unlogged = 0
         self._broken_below = round(config.error_share * 2**32)
 
     def expect(self, name: str, version: str = "") -> None:
@@ -195,6 +196,14 @@ class Predictor:
                 f"{shown(text)} is not an instant", where="mainspring-event-at", valid="RFC 3339"
             ) from None
 
+    def _not_logged(self, rows: int, error: OSError) -> None:
+        self.metrics.log_failed(rows)
+        # Said once: each of ten thousand requests a second would fill what is left of the disk.
+        if not self._unlogged:
+            then = "answers are refused" if self.config.on_log_failure == "refuse" else "answers go out unlogged"
+            self._log.error("the prediction log cannot be written", error=str(error), until_it_can=then)
+        self._unlogged += rows
+
     def _fault(self, one: Pending, outputs: list[Output]) -> str:
         if self._broken_below and zlib.crc32(f"{self.config.build}:{one.ids[0]}".encode()) < self._broken_below:
             return "rehearsed failure"
@@ -218,10 +227,13 @@ class Predictor:
         try:
             self.metrics.logged(self._writer.append(rows))
         except OSError as error:
-            self.metrics.log_failed()
-            self._log.error("the prediction log cannot be written", error=str(error))
+            self._not_logged(len(rows), error)
             if self.config.on_log_failure == "refuse":
                 return [LogFailed(f"the answer could not be logged: {error.strerror}") for _ in found]
+        else:
+            if self._unlogged:
+                self._log.warning("the prediction log is written again", rows_not_logged=self._unlogged)
+                self._unlogged = 0
         for one, result in zip(pending, found, strict=True):
             if isinstance(result, Answered):
                 self.metrics.predicted(len(one.ids), time.perf_counter() - one.began)

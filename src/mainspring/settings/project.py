@@ -205,6 +205,9 @@ class ServingSettings(Part):
     """Longest a caller waits."""
     fsync: bool = False
     """Whether each prediction is on the disk, not only with the kernel, before it is answered."""
+    on_log_failure: Literal["refuse", "serve"] = "refuse"
+    """What becomes of an answer that cannot be logged, as on a full disk: 503, or it goes out unlogged. Refused by default: what
+    is not in the log is seen by no test of a rollout, no drift report and no label. Both are counted, and said once."""
     grpc: bool = False
     """Whether each predictor answers over gRPC, too, at a free port that its `serve.json` names."""
     workers: int = Field(default=1, ge=1, le=256)

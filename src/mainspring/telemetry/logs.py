@@ -5,6 +5,7 @@ structlog is imported on the first log line, not with this module: the command l
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Any, TextIO
 
@@ -31,15 +32,20 @@ class Log:
 
     def info(self, event: str, **fields: Any) -> None:
         """Something happened as it should."""
-        self._structlog().info(event, **fields)
+        self._say("info", event, fields)
 
     def warning(self, event: str, **fields: Any) -> None:
         """Something that a person may want to look at."""
-        self._structlog().warning(event, **fields)
+        self._say("warning", event, fields)
 
     def error(self, event: str, **fields: Any) -> None:
         """Something failed; pass `exc_info=True` inside an `except` to write the traceback."""
-        self._structlog().error(event, **fields)
+        self._say("error", event, fields)
+
+    def _say(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        # Where the log lies on a disk that is full, what it is about goes on.
+        with contextlib.suppress(OSError):
+            getattr(self._structlog(), level)(event, **fields)
 
     def _structlog(self) -> Any:
         if self._logger is None:

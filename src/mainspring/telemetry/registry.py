@@ -61,7 +61,7 @@ LOG_APPENDED = MetricDefinition(
     "mainspring_log_appended_bytes_total", "counter", "Bytes appended to prediction-log segments.", "predictor"
 )
 LOG_FAILURES = MetricDefinition(
-    "mainspring_log_failures_total", "counter", "Appends to the prediction log that failed.", "predictor"
+    "mainspring_log_failures_total", "counter", "Rows that could not be written to the prediction log.", "predictor"
 )
 
 LOOP_TICKS = MetricDefinition(

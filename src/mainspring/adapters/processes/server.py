@@ -89,6 +89,7 @@ class LaptopModelServer:
             replayed_clock=self._replayed,
             timeout_seconds=serving.timeout.total_seconds(),
             fsync=serving.fsync,
+            on_log_failure=serving.on_log_failure,
             error_share=self._error_shares.get(build, 0.0),
             grpc_port=free_port() if serving.grpc else 0,
         )
