@@ -200,6 +200,39 @@ def test_an_alias_moved_to_a_refused_version_is_refused_and_one_removed_is_put_b
     assert len(world.rows("alias")) == 1
 
 
+def guarded_canary(tmp_path):
+    world = World(tmp_path, rollout={"min_requests": 1, "guard": {"time": "1d"}})
+    world.served()
+    world.add("2")
+    world.settle()
+    assert (world.rollout.phase, world.rollout.candidate) == ("canary", "2")
+    return world
+
+
+def test_an_alias_moved_to_the_candidate_asks_for_its_promotion_and_back_for_the_old_version(tmp_path):
+    world = guarded_canary(tmp_path)
+    moved_alias(world)
+    world.settle()
+    assert world.rows("promoted")[-1].actor == "external"
+    assert (world.rollout.phase, world.rollout.stable, world.rollout.candidate) == ("guard", "2", "1")
+    world.versions["1"] = replace(world.versions["1"], aliases=("champion",))
+    world.versions["2"] = replace(world.versions["2"], aliases=())
+    world.settle()
+    assert world.rows("rolled_back")[-1].actor == "external"
+    assert (world.rollout.phase, world.rollout.stable) == ("idle", "1")
+    assert world.versions["1"].aliases == ("champion",)
+
+
+def test_an_alias_moved_elsewhere_during_a_rollout_is_refused_and_put_back(tmp_path):
+    world = guarded_canary(tmp_path)
+    world.add("3", verdict="refused", aliases=["champion"])
+    world.versions["1"] = replace(world.versions["1"], aliases=())
+    world.settle()
+    assert "a rollout is under way (version 2, canary at 10 %)" in world.rows("request_refused")[-1].why
+    assert (world.versions["1"].aliases, world.versions["3"].aliases) == (("champion",), ())
+    assert world.rollout.phase == "canary"
+
+
 def moved_alias(world):
     world.versions["2"] = replace(world.versions["2"], aliases=("champion",))
     world.versions["1"] = replace(world.versions["1"], aliases=())

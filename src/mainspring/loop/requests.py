@@ -12,6 +12,7 @@ from datetime import datetime
 
 from mainspring.domain.decision import Decision, DecisionKind
 from mainspring.domain.errors import ConflictError, DataError
+from mainspring.domain.rollout import RolloutPhase
 from mainspring.loop.grants import Granting, grant, objection, objection_of_registry
 from mainspring.loop.outcome import MOVED, STILL, Outcome
 from mainspring.loop.platform import Platform
@@ -20,6 +21,7 @@ from mainspring.loop.wishes import EXTERNAL, PersonRequest, Wish, request_in
 from mainspring.ports import Ledger
 
 ANSWERED = "requests_answered"
+_ALIAS_RESTS: tuple[RolloutPhase, ...] = ("idle", "deploying", "shadow", "canary", "guard")
 _ANSWERED_BY: dict[Wish, DecisionKind] = {
     "retrain": "trigger",
     "start": "rollout_started",
@@ -94,17 +96,23 @@ def turn(platform: Platform) -> Outcome:
 def _hear_alias(platform: Platform) -> None:
     """An alias `champion` that somebody moved is put back: it says what serves. To another version it is a request.
 
-    Its row's id is the same until something was answered, so that a kill before the alias is back makes no second row.
+    To a candidate it asks for its promotion, to the old version that a guard keeps warm for that one back, to any other for a
+    rollout. Its row's id is the same until something was answered, so that a kill before the alias is back makes no second
+    row. In all other phases the loop itself moves the alias.
     """
     rollout = rollout_of(platform.ledger)
-    if rollout.phase != "idle" or not rollout.stable:
+    if rollout.phase not in _ALIAS_RESTS or not rollout.stable:
         return
     named = next((one.version for one in platform.registry.versions() if "champion" in one.aliases), "")
     if named == rollout.stable:
         return
     now, place = platform.clock.now(), _answered(platform.ledger)
     if named:
-        request = PersonRequest("start", EXTERNAL, now, named, "the alias `champion` was moved in the registry")
+        wish: Wish = "start"
+        if named == rollout.candidate and not rollout.candidate_build:
+            wish = "undo" if rollout.phase == "guard" else "promote"
+        version = named if wish == "start" else ""
+        request = PersonRequest(wish, EXTERNAL, now, version, "the alias `champion` was moved in the registry")
         platform.ledger.append(request.row(f"requested:alias:{named}:{place}"))
     else:
         what = f"the alias `champion` is put back to version {rollout.stable}"
