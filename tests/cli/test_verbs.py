@@ -25,7 +25,8 @@ def test_status_says_that_nothing_runs_and_what_to_do(folder):
     assert "mainspring up" in out
     found = json.loads(mainspring(folder, "status", "--json")[1])
     assert (found["loop"]["running"], found["serving"]["version"], found["drift"]) == (False, "", None)
-    assert found["labels"] == {"predictions": 0, "labelled": 0, "window": "P14D"}
+    counts = {"predictions": 0, "labelled": 0, "late": 0, "contradicting": 0}
+    assert found["labels"] == counts | {"window": "P14D"}
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_the_ledger_is_asked_by_kind_time_and_version(folder):
 
 @pytest.mark.parametrize(
     "verb",
-    ["up", "status", "drift", "predict", "retrain", "approve", "freeze", "logs", "ledger"]
+    ["up", "status", "drift", "predict", "retrain", "approve", "freeze", "logs", "ledger", "labels", "labels add"]
     + [f"rollout {word}" for word in ("status", "watch", "start", "pause", "resume", "abort", "promote", "undo")],
 )
 def test_each_verb_has_an_example(folder, verb):

@@ -90,6 +90,11 @@ class ProjectPaths:
         return self.state / "log" / "predictions"
 
     @property
+    def labels(self) -> Path:
+        """Labels that were added by file."""
+        return self.state / "labels"
+
+    @property
     def drift(self) -> Path:
         """Drift profiles and reports."""
         return self.state / "drift"
