@@ -25,7 +25,8 @@ def test_status_says_that_nothing_runs_and_what_to_do(folder):
     assert "mainspring up" in out
     found = json.loads(mainspring(folder, "status", "--json")[1])
     assert (found["loop"]["running"], found["serving"]["version"], found["drift"]) == (False, "", None)
-    assert found["labels"] == {"predictions": 0, "labelled": 0, "window": "P14D"}
+    counts = {"predictions": 0, "labelled": 0, "late": 0, "contradicting": 0}
+    assert found["labels"] == counts | {"window": "P14D"}
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,10 @@ def test_status_says_that_nothing_runs_and_what_to_do(folder):
         (["predict", "--id", "d1", "--data", "{}"], "not --data, --id at once", ""),
         (["predict", "--id", "d9999"], "no row has the id 'd9999'", ""),
         (["predict", "--file", "nowhere.json"], "the file cannot be read", ""),
+        (["score", "nowhere.csv", "out.csv"], "no such file", ""),
+        (["score", "days.csv", "out.csv", "--as-of", "noon"], "'noon' is not an instant", ""),
+        (["labels", "add", "nowhere.csv"], "no such file", ""),
+        (["labels", "--as-of", "noon"], "'noon' is not an instant", ""),
         (["ledger", "--kind", "promotd"], "did you mean 'promoted'?", ""),
         (["ledger", "--since", "noon"], "'noon' is not an instant", ""),
         (["rollout", "abort"], "no rollout is under way", "mainspring status"),
@@ -54,6 +59,23 @@ def test_an_error_says_what_and_what_next(folder, arguments, says, next_step):
     assert code == 2
     assert says in errors
     assert next_step in errors
+
+
+def test_nothing_is_scored_without_a_champion(folder):
+    code, _, errors = mainspring(folder, "score", str(folder / "days.csv"), str(folder / "out.csv"))
+    assert (code, "there is no champion" in errors, "mainspring up" in errors) == (2, True, True)
+
+
+def test_labels_are_added_and_counted(folder):
+    (folder / "said.csv").write_text("request_id,label\nd1,1\nnobody,0\n")
+    code, out, errors = mainspring(folder, "labels", "add", str(folder / "said.csv"), "--by", "eva")
+    assert (code, out) == (0, "added said.csv: 2 rows: 2 new; 1 meet no prediction yet, and are kept\n"), errors
+    assert "nothing changed: this file was added" in mainspring(folder, "labels", "add", str(folder / "said.csv"))[1]
+    out = mainspring(folder, "labels")[1]
+    assert "2 labels beside the target's source, 1 file added" in out
+    found = json.loads(mainspring(folder, "labels", "--json")[1])
+    assert (found["said"], found["unmatched"], found["added"][0]["by"]) == (2, 1, "eva")
+    assert json.loads(mainspring(folder, "ledger", "--json", "--kind", "labels_added")[1])[0]["actor"] == "eva"
 
 
 def test_watching_ends_with_the_rollout(folder):
@@ -87,7 +109,20 @@ def test_the_ledger_is_asked_by_kind_time_and_version(folder):
 
 @pytest.mark.parametrize(
     "verb",
-    ["up", "status", "drift", "predict", "retrain", "approve", "freeze", "logs", "ledger"]
+    [
+        "up",
+        "status",
+        "drift",
+        "predict",
+        "retrain",
+        "approve",
+        "freeze",
+        "logs",
+        "ledger",
+        "labels",
+        "labels add",
+        "score",
+    ]
     + [f"rollout {word}" for word in ("status", "watch", "start", "pause", "resume", "abort", "promote", "undo")],
 )
 def test_each_verb_has_an_example(folder, verb):

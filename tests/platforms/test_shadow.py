@@ -25,7 +25,7 @@ SETTINGS = {
     "target": {"source": "s", "column": "y", "id": "k"},
 }
 ROLLOUT = Rollout("1-to-2-1", "1", "2", phase="shadow", mirror_percent=100, phase_since=AT)
-PRIMARY, SHADOW, ANSWERED, FAILED = 0, 1, 0, 1
+PRIMARY, SHADOW, BATCH, ANSWERED, FAILED = 0, 1, 2, 0, 1
 
 
 class Labels:
@@ -124,3 +124,12 @@ def test_the_log_is_read_again_only_so_often(paths, monkeypatch):
     assert len(reads) == 1
     job.compare(replace(ROLLOUT, step=1), LATER)
     assert len(reads) == 2
+
+
+def test_rows_that_were_scored_in_batch_are_no_evidence(paths):
+    asked = [(f"q{n}", AT + timedelta(minutes=n)) for n in range(4)]
+    write(paths, "1", [(name, PRIMARY, ANSWERED, at, (0.5,)) for name, at in asked])
+    write(paths, "2", [(name, BATCH, ANSWERED, at, (0.9,)) for name, at in asked])
+    write(paths, "1", [(f"b{n}", BATCH, ANSWERED, AT, (0.5,)) for n in range(50)])
+    report = compare(paths)
+    assert (report.requests, report.answered, report.failed, report.differing) == (4, 0, 0, 0)

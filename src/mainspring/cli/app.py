@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mainspring.settings.load import LoadedProject
 
 _ORDER = (
-    "init", "check", "train", "run", "up", "status", "predict", "logs", "drift",
+    "init", "check", "train", "run", "up", "status", "predict", "score", "logs", "labels", "drift",
     "retrain", "rollout", "ledger", "data", "config", "schema", "doctor",
 )  # fmt: skip
 

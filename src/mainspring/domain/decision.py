@@ -26,6 +26,8 @@ DecisionKind = Literal[
     "resumed",
     "frozen",
     "unfrozen",
+    "labels_added",
+    "scored",
     "requested",
     "request_refused",
 ]

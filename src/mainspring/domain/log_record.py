@@ -23,7 +23,7 @@ from mainspring.domain.rollout import Arm, Role
 
 MAGIC = b"MSPL1\n"
 ARMS: tuple[Arm, ...] = ("stable", "candidate")
-ROLES: tuple[Role, ...] = ("primary", "shadow")
+ROLES: tuple[Role, ...] = ("primary", "shadow", "batch")
 OUTCOMES: tuple[Outcome, ...] = ("answered", "failed")
 ColumnKind = Literal["number", "text"]
 

@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Literal
 
 Arm = Literal["stable", "candidate"]
-Role = Literal["primary", "shadow"]
+Role = Literal["primary", "shadow", "batch"]
+"""What callers were answered, what a copy of a request was answered, and rows that `mainspring score` answered."""
 RolloutPhase = Literal[
     "idle", "deploying", "shadow", "canary", "promoting", "guard", "rolling_back", "undoing", "retiring"
 ]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import mainspring
+from mainspring.adapters.parquet.labels import ParquetLabels
 from mainspring.adapters.sql.source import SqlSource
 from mainspring.domain.time import utc
 from mainspring.settings.load import LoadedProject
@@ -42,7 +43,7 @@ _FILES: dict[str, tuple[str, ...]] = {
 }
 """Project files that a step reads; a step that is not here reads every Python file."""
 _SETTINGS: dict[str, tuple[str, ...]] = {
-    "ingest": ("name", "task", "sources", "target", "features"),
+    "ingest": ("name", "task", "sources", "target", "labels", "features"),
     "validate": (),
     "engineer": ("split",),
     "train": ("params", "seed"),
@@ -81,7 +82,9 @@ def files_digest(root: Path) -> str:
 
 
 def _sources(loaded: LoadedProject, known_at: datetime) -> list[Any]:
-    """Each source's contents, and how much of them was known: all of it, or what was known at that instant."""
+    """Contents of each source and of added labels, and how much of them was known: all, or what was at that instant."""
+    import pyarrow.compute as pc
+
     memo_file = loaded.paths.steps / _MEMO
     memo: dict[str, Any] = json.loads(memo_file.read_bytes()) if memo_file.exists() else {}
     opened = open_sources(loaded.settings.sources, loaded.paths.root, sql=SqlSource)
@@ -98,7 +101,11 @@ def _sources(loaded: LoadedProject, known_at: datetime) -> list[Any]:
     settings = loaded.settings
     delay = max([settings.target.delay, *(one.delay for one in settings.sources.values())])
     everything = not newest or known_at >= utc(datetime.fromisoformat(newest)) + delay
-    return [[one["digest"] for one in found.values()], "everything" if everything else known_at.isoformat()]
+    added = ParquetLabels(loaded.paths.labels)
+    last = pc.max(added.statements().column("known_at")).as_py()
+    everything = everything and (last is None or known_at >= last)
+    known = "everything" if everything else known_at.isoformat()
+    return [[one["digest"] for one in found.values()], added.state(), known]
 
 
 def _other_rows(loaded: LoadedProject) -> list[Any]:

@@ -1,4 +1,4 @@
-"""How many of the newest predictions have met their labels."""
+"""How many of the newest predictions have met their labels, and how late."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
-from mainspring.adapters.sql.source import SqlSource
 from mainspring.domain.time import TimeWindow, duration_in_words
 from mainspring.features.questions import questions
-from mainspring.labels.known import KnownLabels, joined
+from mainspring.labels.known import KnownLabels, Unlabelled, met
+from mainspring.labels.statements import contradicted
+from mainspring.platforms.labelling import LaptopLabels, labels_of
+from mainspring.prediction_log.requests import NEEDED, asked_once
 from mainspring.settings.load import LoadedProject
-from mainspring.sources.open import open_source
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,45 +21,72 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Of the primary answers of the last `window`, how many have a label that is known."""
+    """Of what was asked in the last `window`, how much has a label that is known, and how many of these came `late`.
+
+    `contradicting`: of how many requests more than one label was said beside the target's source, ever.
+    """
 
     predictions: int
     labelled: int
     window: timedelta
+    late: int = 0
+    contradicting: int = 0
 
     def in_words(self) -> str:
         """As a line for a person."""
         span = duration_in_words(self.window)
         if not self.predictions:
             return f"no prediction in the last {span}"
-        return f"{self.labelled:,} of {self.predictions:,} predictions of the last {span} have their label"
+        text = f"{self.labelled:,} of {self.predictions:,} predictions of the last {span} have their label"
+        text += f", {self.late:,} of them late" if self.late else ""
+        return text + (f"; {self.contradicting:,} were contradicted" if self.contradicting else "")
 
 
-def coverage(loaded: LoadedProject, now: datetime) -> Coverage | None:
-    """Counted now; None where predictions cannot meet labels, because the questions have no id."""
-    import pyarrow.compute as pc
+def coverage(loaded: LoadedProject, now: datetime, labels: LaptopLabels | None = None) -> Coverage | None:
+    """Counted now; None where predictions cannot meet labels, because neither questions nor labels have their id.
 
-    settings = loaded.settings
-    if settings.target.id is None:
+    `labels` are the project's, where somebody has opened them already.
+    """
+    span = loaded.settings.retrain.ask_window
+    labels = labels or labels_of(loaded)
+    try:
+        known = known_labels(loaded, now, labels)
+    except Unlabelled:
         return None
-    span = settings.retrain.ask_window
-    rows = ParquetPredictionLog(loaded.paths).read(
-        TimeWindow(now - span, now + timedelta(seconds=1)), ["request_id", "role", "outcome"]
-    )
-    primary = pc.and_(pc.equal(rows.column("role"), "primary"), pc.equal(rows.column("outcome"), "answered"))
-    rows = rows.filter(primary)
-    if not rows.num_rows:
-        return Coverage(0, 0, span)
-    return Coverage(rows.num_rows, joined(rows, known_labels(loaded, now)).num_rows, span)
+    rows = predictions(loaded, TimeWindow(now - span, now + timedelta(seconds=1)))
+    labelled = with_labels(rows, known)
+    late = late_among(labelled, loaded.settings.labels.late_after)
+    return Coverage(rows.num_rows, labelled.num_rows, span, late, contradicted(labels.statements(), now))
 
 
-def known_labels(loaded: LoadedProject, now: datetime) -> pa.Table:
-    """Labels known by now, of the target's source alone: no feature view has to be opened for them."""
+def known_labels(loaded: LoadedProject, now: datetime, labels: LaptopLabels | None = None) -> pa.Table:
+    """Labels known by now: of the target's source and beside it. No feature view has to be opened for them."""
     settings = loaded.settings
-    name = settings.target.source
-    source = open_source(name, settings.sources[name], loaded.paths.root, SqlSource)
+    labels = labels or labels_of(loaded)
+    source = labels.sources[settings.target.source]
 
     def asked(known_at: datetime, window: TimeWindow | None) -> pa.Table:
         return questions(settings, source, [], known_at=known_at, window=window)
 
-    return KnownLabels(asked).labels(now)
+    return KnownLabels(asked, labels.beside).labels(now)
+
+
+def predictions(loaded: LoadedProject, window: TimeWindow | None) -> pa.Table:
+    """What was asked in the window, once each: `request_id`, `event_at`, `version`, `role`, `outcome`."""
+    log = ParquetPredictionLog(loaded.paths)
+    return asked_once(log.read(window, [*NEEDED, "event_at", "version"]))
+
+
+def with_labels(rows: pa.Table, known: pa.Table) -> pa.Table:
+    """Predictions that have their label, with it and `known_at`."""
+    return met(met(rows, known, "label"), known, "known_at")
+
+
+def late_among(labelled: pa.Table, late_after: timedelta) -> int:
+    """How many of these labels became known more than `late_after` after their prediction."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = pa.timestamp("us", "UTC")
+    since = pc.add(labelled.column("event_at").cast(kind), pa.scalar(late_after, pa.duration("us")))
+    return pc.sum(pc.greater(labelled.column("known_at").cast(kind), since)).as_py() or 0

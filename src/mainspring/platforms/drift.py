@@ -15,6 +15,7 @@ from mainspring.drift.profile import PREDICTION, Counts, Profile, add_up, count_
 from mainspring.drift.report import report
 from mainspring.platforms.steps import PROFILE
 from mainspring.ports import ModelRegistry, PredictionLog
+from mainspring.prediction_log.requests import NEEDED, asked_once
 from mainspring.settings.load import LoadedProject
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class LaptopDrift:
         key = (version, window.start)
         if key not in self._kept:
             names = [name for name in profile.cells if name != PREDICTION]
-            columns = ["version", "role", "outcome", "output", *(f"feature.{name}" for name in names)]
+            columns = [*NEEDED, "version", "output", *(f"feature.{name}" for name in names)]
             rows = self._log.read(window, columns)
             self._kept[key] = _count(profile, rows, names, version)
         oldest = window.end - self._settings.trailing - 2 * self._settings.every
@@ -130,8 +131,7 @@ def _count(profile: Profile, rows: pa.Table, names: list[str], version: str) -> 
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    primary = pc.and_(pc.equal(rows.column("role"), "primary"), pc.equal(rows.column("outcome"), "answered"))
-    rows = rows.filter(primary)
+    rows = asked_once(rows)
     columns: dict[str, Any] = {name: rows.column(f"feature.{name}") for name in names}
     # Predictions of another version are not this one's; features are the same whoever answered.
     own = rows.filter(pc.equal(rows.column("version"), version)).column("output").to_pylist()

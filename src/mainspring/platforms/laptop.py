@@ -13,6 +13,7 @@ from mainspring.domain.time import TimeWindow
 from mainspring.features.questions import first_asked, labelled, questions
 from mainspring.features.schedule import first_tick, run_transforms
 from mainspring.features.transforms import TransformSession, load_module
+from mainspring.platforms.labelling import LaptopLabels
 from mainspring.settings.load import LoadedProject
 from mainspring.sources.open import open_sources
 
@@ -27,6 +28,7 @@ class LaptopFeatures:
         self._settings = loaded.settings
         self._paths = loaded.paths
         self.sources = open_sources(loaded.settings.sources, loaded.paths.root, sql=SqlSource)
+        self.labels = LaptopLabels(loaded.settings, loaded.paths, self.sources)
         self.store = _store(loaded)
         self._session = TransformSession(loaded.settings, loaded.paths.root, self.sources)
         self._advanced_to: datetime | None = None
@@ -64,9 +66,13 @@ class LaptopFeatures:
         }
 
     def questions(self, known_at: datetime, window: TimeWindow | None = None, *, carry: bool = False) -> pa.Table:
-        """Questions asked by `known_at`, with the labels known by then; `carry`: and columns that have no role."""
+        """Questions asked by `known_at`, with the labels known by then, whichever way they came.
+
+        `carry`: and columns that have no role.
+        """
         source = self.sources[self._settings.target.source]
-        return questions(self._settings, source, self.entities(), known_at=known_at, window=window, carry=carry)
+        asked = questions(self._settings, source, self.entities(), known_at=known_at, window=window, carry=carry)
+        return self.labels.complete(asked, known_at)
 
     def training_set(self, known_at: datetime) -> pa.Table:
         """Labelled questions with their features as they were known when each was asked."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from mainspring.domain.added_labels import AddedLabels
 from mainspring.domain.decision import Decision, DecisionKind
 from mainspring.domain.rollout import Arm, ArmCounts, RolloutPhase
 from mainspring.loop import Platform, Tick
@@ -14,6 +15,7 @@ from mainspring.loop.monitoring import ALARM, gather
 from mainspring.loop.outcome import FAILED, MOVED, WAITING, Outcome
 from mainspring.loop.reconcile import CHORES
 from mainspring.loop.state import RUN, rollout_of
+from mainspring.platforms.coverage import Coverage
 from mainspring.platforms.drift import latest
 from mainspring.ports import PredictionLog
 from mainspring.retrain.policy import RetrainEvidence, budget_left, cooldown_left
@@ -57,6 +59,10 @@ class LoopMetrics:
         self._drift_age = page.gauge(registry.DRIFT_AGE)
         self._budget = page.gauge(registry.RETRAIN_BUDGET)
         self._cooldown = page.gauge(registry.RETRAIN_COOLDOWN)
+        self._label_coverage = page.gauge(registry.LABEL_COVERAGE)
+        self._label_late = page.gauge(registry.LABEL_LATE)
+        self._label_contradicting = page.gauge(registry.LABEL_CONTRADICTING)
+        self._label_added = page.gauge(registry.LABEL_ADDED)
         self._report: tuple[int, str] | None = None
         self._evidence: RetrainEvidence | None = None
         for outcome in _OUTCOMES:
@@ -99,6 +105,15 @@ class LoopMetrics:
     def unanswered(self, requests: int) -> None:
         """Requests whose caller got no answer were found."""
         self._request_failures.inc(requests)
+
+    def labelled(self, found: Coverage | None, added: Sequence[AddedLabels]) -> None:
+        """How many predictions have their label, and what became of files that were added."""
+        if found is not None and found.predictions:
+            self._label_coverage.set(found.labelled / found.predictions)
+            self._label_late.set(found.late)
+            self._label_contradicting.set(found.contradicting)
+        for result in ("new", "doubles", "corrections", "refused", "unmatched"):
+            self._label_added.labels(result).set(sum(getattr(one, result) for one in added))
 
     def look(self, platform: Platform, drift: Path) -> None:
         """Bring the gauges up to the present; `drift` is the folder of the reports."""

@@ -41,7 +41,7 @@ def laptop(
     registry = MlflowRegistry(settings.name, Tracking(settings, paths), paths.models)
     log = ParquetPredictionLog(paths)
     evidence = EnvoyEvidence(paths)
-    labels = KnownLabels(features.questions)
+    labels = KnownLabels(features.questions, features.labels.beside)
     server = LaptopModelServer(
         settings, paths, replayed=replayed, online=lambda: online_store(loaded, features), error_shares=error_shares
     )

@@ -10,7 +10,7 @@ from mainspring.domain.model_version import Signature
 from mainspring.domain.rollout import Rollout
 from mainspring.domain.shadow_report import PairedBlock, ShadowReport
 from mainspring.domain.time import TimeWindow
-from mainspring.labels.known import met
+from mainspring.labels.known import Unlabelled, met
 from mainspring.performance.pairing import distance
 from mainspring.performance.quality import by_day
 from mainspring.pipeline.gate import base_rate
@@ -82,10 +82,13 @@ class LaptopShadow:
 
         None where labels cannot meet their requests.
         """
-        if self._settings.target.id is None or not pairs.num_rows:
+        if not pairs.num_rows:
             return (), None
         first = pairs.column("event_at")[0].as_py()
-        labels = self._labels.labels(until, TimeWindow(first - timedelta(days=1), until))
+        try:
+            labels = self._labels.labels(until, TimeWindow(first - timedelta(days=1), until))
+        except Unlabelled:
+            return (), None
         known = met(pairs, labels, "label")
         if not known.num_rows:
             return (), None

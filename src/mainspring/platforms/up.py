@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from mainspring.adapters.clock import WallClock
 from mainspring.adapters.sql.ledger import SqliteLedger
 from mainspring.domain.decision import Alert
-from mainspring.domain.errors import ConfigError
+from mainspring.domain.errors import ConfigError, MainspringError
 from mainspring.platforms.lease import lease
 from mainspring.platforms.telling import Line, Teller
 from mainspring.settings.load import LoadedProject
@@ -33,6 +33,7 @@ METRICS, SETBACKS = "metrics_address", "setbacks"
 """Ledger state that tells `mainspring status` where the loop's metrics are, and which chores fail."""
 _WARM_SECONDS = 90.0
 _COMPACT_SECONDS = 5.0
+_LABEL_SECONDS = 60.0
 _PAUSE_SECONDS = {"soon": 0.1, "run": 0.5}
 _STILL_SECONDS = (0.5, 1.0, 2.0)
 _WATCHED = ("mainspring.yaml", "features.py", "transforms.py")
@@ -76,6 +77,7 @@ class _Running:
         from mainspring.adapters.envoy.router import EnvoyRouter
         from mainspring.adapters.notify import FileNotifier
         from mainspring.loop.setbacks import Setbacks
+        from mainspring.platforms.labelling import labels_of
         from mainspring.platforms.loop_metrics import LoopMetrics, PacedLog
         from mainspring.platforms.parts import laptop
 
@@ -83,6 +85,7 @@ class _Running:
         self._metrics = metrics = LoopMetrics(page)
         self._setbacks = Setbacks(self._set_back, metrics.failed)
         self._standing: dict[str, str] = {}
+        self._labels, self._labels_again = labels_of(loaded), 0.0
         self._ledger = SqliteLedger(loaded.paths.ledger)
         self._ledger.take_epoch()
         self._ledger.put_state({METRICS: address, SETBACKS: ""})
@@ -172,6 +175,7 @@ class _Running:
         self._teller.steps(self._platform)
         self._teller.address(self._platform, self._loaded)
         self._metrics.look(self._platform, self._loaded.paths.drift)
+        self._look_at_labels()
         stamps = self._stamps()
         for name in [name for name in _WATCHED if stamps[name] != self._files[name]]:
             self._teller.say(
@@ -179,6 +183,17 @@ class _Running:
             )
         self._files = stamps
         return "still"
+
+    def _look_at_labels(self) -> None:
+        """Now and then: the target's source and the newest predictions are read for it."""
+        from mainspring.platforms.coverage import coverage
+
+        if time.monotonic() < self._labels_again:
+            return
+        self._labels_again = time.monotonic() + _LABEL_SECONDS
+        with contextlib.suppress(MainspringError):  # What cannot be read is told by the chore that needs it.
+            found = coverage(self._loaded, self._platform.clock.now(), self._labels)
+            self._metrics.labelled(found, self._labels.store.added())
 
     def _set_back(self, setback: Setback) -> None:
         from mainspring.domain.codec import to_json

@@ -31,7 +31,8 @@ State = Literal["starting", "ready", "ending"]
 
 _ANSWERED, _FAILED = OUTCOMES.index("answered"), OUTCOMES.index("failed")
 _ARMS: dict[str, int] = {name: place for place, name in enumerate(ARMS)}
-_ROLES: dict[str, int] = {name: place for place, name in enumerate(ROLES)}
+_ROLES: dict[str, int] = {name: ROLES.index(name) for name in ("primary", "shadow")}
+"""Who asks a predictor is one of these; a header that says `batch` is believed no more than any other."""
 
 
 class Headers(Protocol):

@@ -90,6 +90,16 @@ class ProjectPaths:
         return self.state / "log" / "predictions"
 
     @property
+    def labels(self) -> Path:
+        """Labels that were added by file."""
+        return self.state / "labels"
+
+    @property
+    def scoring(self) -> Path:
+        """Rows that `mainspring score` answered and that are not in the prediction log yet, by output file."""
+        return self.state / "scoring"
+
+    @property
     def drift(self) -> Path:
         """Drift profiles and reports."""
         return self.state / "drift"

@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mainspring.domain.metric import DEFAULT_METRIC, METRICS, Metric, Task
+from mainspring.settings.labels import LabelSettings
 from mainspring.settings.part import Duration, Part
 from mainspring.settings.rollout import RolloutSettings
 
@@ -235,6 +236,7 @@ class ProjectSettings(Part):
     """The tables that the project reads, by name."""
     target: TargetSettings
     """What is predicted."""
+    labels: LabelSettings = LabelSettings()
     features: FeatureSettings = FeatureSettings()
     split: SplitSettings = SplitSettings()
     params: dict[str, str | int | float | bool] = Field(default_factory=dict)
@@ -254,6 +256,12 @@ class ProjectSettings(Part):
             raise ValueError(
                 f"target.source: {self.target.source!r} is not a source; there are {', '.join(self.sources)}"
             )
+        if self.labels.source is not None and self.labels.source not in self.sources:
+            raise ValueError(
+                f"labels.source: {self.labels.source!r} is not a source; there are {', '.join(self.sources)}"
+            )
+        if self.labels.source == self.target.source:
+            raise ValueError("labels.source: the target's own source already gives its labels")
         if self.gate.metric is not None:
             known = [metric.name for metric in METRICS.values() if self.task in metric.tasks]
             if self.gate.metric not in known:

@@ -122,6 +122,21 @@ DRIFT_ALARM = MetricDefinition(
 DRIFT_AGE = MetricDefinition(
     "mainspring_drift_age_seconds", "gauge", "Time since the end of the newest reported window.", "loop"
 )
+LABEL_COVERAGE = MetricDefinition(
+    "mainspring_label_coverage_ratio", "gauge", "Share of the newest predictions whose label is known.", "loop"
+)
+LABEL_LATE = MetricDefinition(
+    "mainspring_label_late_rows", "gauge", "Labels of the newest predictions that became known late.", "loop"
+)
+LABEL_CONTRADICTING = MetricDefinition(
+    "mainspring_label_contradicting_rows", "gauge",
+    "Requests of which more than one label was said beside the target's source.", "loop",
+)  # fmt: skip
+LABEL_ADDED = MetricDefinition(
+    "mainspring_label_added_rows", "gauge",
+    "Rows of label files that were added: new, doubles, corrections (among the new), refused, unmatched when added.",
+    "loop", ("result",),
+)  # fmt: skip
 RETRAIN_BUDGET = MetricDefinition(
     "mainspring_retrain_budget_runs", "gauge", "Retrainings that the policy's budget still allows.", "loop"
 )

@@ -1,0 +1,70 @@
+"""Which rows of the log drift counts: what was asked, once, whoever answered it and however it was asked."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
+from mainspring.domain.codec import to_json
+from mainspring.domain.log_record import ROLES, LogRow, SegmentHeader, microseconds
+from mainspring.domain.model_version import Feature
+from mainspring.drift.profile import fit_profile
+from mainspring.platforms.drift import LaptopDrift
+from mainspring.platforms.steps import PROFILE
+from mainspring.serving.segment_writer import SegmentWriter
+from mainspring.settings.load import load_project
+from tests.platforms.towns import edit, write_project
+
+AT = datetime(2026, 5, 2, tzinfo=UTC)
+
+
+class Registry:
+    def __init__(self, folder):
+        self._folder = folder
+
+    def fetch(self, version):
+        return self._folder
+
+
+@pytest.fixture
+def drift(tmp_path):
+    write_project(tmp_path)
+    edit(tmp_path, "mainspring.yaml", "", "drift: {min_rows: 1, trailing: 1d}\n")
+    loaded = load_project(tmp_path)
+    temps = np.random.default_rng(3).normal(10, 5, 2000)
+    profile = fit_profile(pa.table({"temp": temps}), [Feature("temp", "float")], np.full(2000, 0.5))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / PROFILE).write_bytes(to_json(profile))
+    log = ParquetPredictionLog(loaded.paths)
+
+    def run(*rows):
+        for version in ("1", "2"):
+            writer = SegmentWriter(loaded.paths.segments, SegmentHeader(version, "", ("temp",), ("number",)))
+            writer.append(
+                [
+                    LogRow(name, ROLES.index(role), 0, 0, microseconds(AT - timedelta(hours=1)), 1, (0.5,), (temp,))
+                    for own, name, role, temp in rows
+                    if own == version
+                ]
+            )
+            writer.rotate()
+        log.compact()
+        found = LaptopDrift(loaded, Registry(tmp_path / "model"), log).run("1", AT)
+        return {one.feature: one.current_rows for one in found.features if one.reference == "training"}
+
+    return run
+
+
+def test_a_batch_is_seen_by_drift_and_counts_no_question_twice(drift):
+    found = drift(
+        ("1", "a", "primary", 1.0),
+        ("1", "a", "batch", 1.0),  # asked for as well
+        ("2", "a", "shadow", 1.0),
+        ("1", "b", "batch", 2.0),
+        ("2", "b", "batch", 2.0),  # by another version, too
+        ("2", "c", "batch", 3.0),
+    )
+    # Three questions; of the answers two are version 1's own.
+    assert found == {"temp": 3, "prediction": 2}
