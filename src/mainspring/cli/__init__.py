@@ -7,9 +7,16 @@ Every module below registers its commands on `cli.app.app`; what a command needs
 
 def main() -> None:
     """Entry point of `mainspring`."""
-    from mainspring.cli import demo_commands, loop_commands, model_commands, project_commands, serving_commands
+    from mainspring.cli import (
+        demo_commands,
+        keeping_commands,
+        loop_commands,
+        model_commands,
+        project_commands,
+        serving_commands,
+    )
     from mainspring.cli.app import run
     from mainspring.settings.machine import prepare
 
     prepare()
-    run(project_commands, model_commands, loop_commands, serving_commands, demo_commands)
+    run(project_commands, model_commands, loop_commands, serving_commands, keeping_commands, demo_commands)

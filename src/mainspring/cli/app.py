@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mainspring.settings.load import LoadedProject
 
 _ORDER = (
-    "init", "check", "train", "run", "up", "status", "predict", "logs", "drift",
+    "init", "adopt", "check", "train", "run", "up", "status", "predict", "logs", "drift",
     "retrain", "rollout", "ledger", "data", "config", "schema", "doctor",
 )  # fmt: skip
 

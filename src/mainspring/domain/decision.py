@@ -14,6 +14,7 @@ DecisionKind = Literal[
     "gate_passed",
     "gate_refused",
     "run_failed",
+    "adopted",
     "rollout_started",
     "shadow",
     "weight",
@@ -28,6 +29,8 @@ DecisionKind = Literal[
     "unfrozen",
     "requested",
     "request_refused",
+    "forgotten",
+    "collected",
 ]
 
 

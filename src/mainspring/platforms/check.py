@@ -20,6 +20,7 @@ from mainspring.domain.errors import DataError, MainspringError, ValidationFaile
 from mainspring.domain.model_version import Signature
 from mainspring.features.questions import EVENT_TIME, LABEL, labelled
 from mainspring.pipeline.split import HOLDOUT, divide, require_classes
+from mainspring.pipeline.training import TRAINING_FILE
 from mainspring.platforms.laptop import LaptopFeatures
 from mainspring.platforms.sample import compute_views, refuse_empty, sample
 from mainspring.settings.load import LoadedProject, load_project
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from mainspring.pipeline.training import Recipe
 
+_ONLY_SERVED = "there is no training.py: what was adopted is served and watched, and never retrained"
 Status = Literal["passed", "failed", "not reached"]
 
 
@@ -69,6 +71,11 @@ def check_project(folder: Path, begin: Callable[[str], None], tell: Callable[[Ch
     with TemporaryDirectory(prefix="mainspring-check-") as scratch:
         bench = _Bench(folder, Path(scratch), datetime.now(UTC))
         for name, run in _CHECKS.items():
+            if name == "questions" and done[-1].status == "passed" and _only_served(bench):
+                begin("recipe")
+                done.append(_checked("recipe", lambda bench: _ONLY_SERVED, bench))
+                tell(done[-1])
+                break
             if name == "expectations" and not (folder / EXPECTATIONS_FILE).is_file():
                 continue
             if done and done[-1].status != "passed":
@@ -79,6 +86,11 @@ def check_project(folder: Path, begin: Callable[[str], None], tell: Callable[[Ch
             done.append(one)
             tell(one)
     return done
+
+
+def _only_served(bench: _Bench) -> bool:
+    """Whether the project asks for no training at all, as one does that was written around an adopted model."""
+    return bench.loaded.settings.retrain.policy == "never" and not (bench.folder / TRAINING_FILE).is_file()
 
 
 def _checked(name: str, run: Callable[[_Bench], str], bench: _Bench) -> Check:

@@ -112,7 +112,10 @@ class _Running:
         from mainspring.loop import reconcile
         from mainspring.loop.state import RUN, rollout_of
 
-        started = not rollout_of(self._ledger).stable or bool(self._ledger.state(RUN))
+        first = not rollout_of(self._ledger).stable
+        # What was adopted is served without a run.
+        adopted = first and any(one.verdict == "accepted" for one in self._platform.registry.versions())
+        started = (first and not adopted) or bool(self._ledger.state(RUN))
         if started:
             self._wait_warm(warm(), ending)
         still = 0

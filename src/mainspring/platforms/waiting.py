@@ -57,7 +57,7 @@ def waiting_for(
 
 
 def _a_person(loaded: LoadedProject, ledger: Ledger, stable: str) -> Iterator[str]:
-    passed = ledger.decisions(kind="gate_passed")
+    passed = [one for one in ledger.decisions() if one.kind in ("gate_passed", "adopted")]
     tried = {one.version for kind in ("rollout_started", "approved") for one in ledger.decisions(kind=kind)}
     if loaded.settings.rollout.approval == "person" and passed and passed[-1].version not in tried:
         version = passed[-1].version

@@ -70,6 +70,7 @@ class MlflowRegistry:
             f"{_PREFIX}format": draft.format,
             f"{_PREFIX}evaluated_run": draft.evaluated_run,
             f"{_PREFIX}shipped_run": draft.shipped_run,
+            **({f"{_PREFIX}origin": draft.origin} if draft.origin else {}),
         }
         source = f"{client.get_run(run).info.artifact_uri}/{ARTIFACT}"
         made = client.create_model_version(
