@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from mainspring.settings.load import LoadedProject
 
 _ORDER = (
-    "init", "adopt", "check", "train", "run", "up", "status", "predict", "logs", "drift",
-    "retrain", "rollout", "ledger", "data", "config", "schema", "doctor",
+    "init", "check", "train", "run", "up", "status", "predict", "logs", "drift",
+    "retrain", "rollout", "ledger", "adopt", "data", "config", "schema", "doctor", "gc",
 )  # fmt: skip
 
 

@@ -24,6 +24,8 @@ def waiting_for(
         yield "a loop: mainspring up"
     for chore, text in failing.items():
         yield f"{chore} to work again: {text.splitlines()[0]}"
+    if any((loaded.paths.segments.parent / "forgetting").glob("*.json")):
+        yield "`mainspring logs forget` to be called again: what was to be forgotten is not yet"
     if pending(ledger):
         yield "the next tick, to answer what was asked for"
     rollout, settings = rollout_of(ledger), loaded.settings

@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mainspring.domain.metric import DEFAULT_METRIC, METRICS, Metric, Task
+from mainspring.settings.keeping import LogSettings
 from mainspring.settings.part import Duration, Part
 from mainspring.settings.rollout import RolloutSettings
 
@@ -240,6 +241,7 @@ class ProjectSettings(Part):
     drift: DriftSettings = DriftSettings()
     retrain: RetrainSettings = RetrainSettings()
     serving: ServingSettings = ServingSettings()
+    log: LogSettings = LogSettings()
     tracking: TrackingSettings = TrackingSettings()
 
     @model_validator(mode="after")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from mainspring.adapters.parquet.tables import (
     read_file,
     within,
 )
+from mainspring.adapters.processes.locks import locked
 from mainspring.domain.time import TimeWindow
 from mainspring.settings.paths import ProjectPaths
 from mainspring.telemetry.logs import Log
@@ -47,10 +49,22 @@ class ParquetPredictionLog:
         self._segments = paths.segments
         self._folder = paths.predictions
         self._positions = paths.segments.parent / "positions.json"
+        self._lock = paths.segments.parent / "compact.lock"
+        self.forgettings = paths.segments.parent / "forgetting"
+        """What is to be forgotten and is not yet, a file each."""
         self._log = log or Log()
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Nobody else turns segments into files or changes files meanwhile. Not held twice by one who has it."""
+        return locked(self._lock)
+
     def compact(self) -> int:
-        """Turn what segments hold beyond what was read before into Parquet; returns rows written.
+        """Turn what segments hold beyond what was read before into Parquet; returns rows written."""
+        with self.alone():
+            return self.compact_alone()
+
+    def compact_alone(self) -> int:
+        """The same, for who has the lock.
 
         Parquet first, then the position, then a finished segment goes: killed in between, the same files are written
         again. Rows that come late go to the hour of their event time.
@@ -71,7 +85,8 @@ class ParquetPredictionLog:
             known.pop(path.stem, None)
         if finished:
             self._put_positions(known)
-        for day in touched:
+        # What is being forgotten goes through the files that there were.
+        for day in () if any(self.forgettings.glob("*.json")) else touched:
             self._merge(day)
         return written
 
@@ -100,12 +115,8 @@ class ParquetPredictionLog:
 
         Hours are read from the newest back, until there are enough. `failed`: only requests that got no answer.
         """
-        import pyarrow as pa
-
-        known: dict[str, int] = json.loads(self._positions.read_bytes()) if self._positions.exists() else {}
         # Segments before files: what becomes Parquet in between is read twice, and counts once.
-        tables = [pa.table(columns_of(header, rows)) for header, rows in unread_rows(self._segments, known)]
-        found = chosen(tables, since, failed)
+        found = chosen(self.unread(), since, failed)
         for begins, hour in self._hours_back(since):
             files = lambda hour=hour: sorted(hour.glob("*.parquet"))  # noqa: E731
             if failed and not any_failed(self._tables(files, ["outcome"])):
@@ -114,6 +125,13 @@ class ParquetPredictionLog:
             if within(found, TimeWindow(begins, datetime.max.replace(tzinfo=UTC))).num_rows >= count:
                 break
         return found.slice(max(0, found.num_rows - count))
+
+    def unread(self) -> list[pa.Table]:
+        """Rows that are in segments still, a table for each."""
+        import pyarrow as pa
+
+        known: dict[str, int] = json.loads(self._positions.read_bytes()) if self._positions.exists() else {}
+        return [pa.table(columns_of(header, rows)) for header, rows in unread_rows(self._segments, known)]
 
     def _hours_back(self, since: datetime | None) -> Iterator[tuple[datetime, Path]]:
         """Folders of hours with their beginnings, the newest first."""
