@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mainspring.cli.app import AsJson, Project, app, folder_of, load
-from mainspring.cli.output import doing, print_json
+from mainspring.cli.output import doing, print_json, print_table
 
 
 @app.command(epilog="Example: mainspring adopt models:/churn/3 --reference churn.csv --label churned --into churn")
@@ -73,3 +73,60 @@ def adopt(
     for note in done.notes:
         print(note)
     print(f"next: mainspring up -C {done.folder}, which serves and watches it")
+
+
+@app.command(epilog="Example: mainspring gc --dry-run")
+def gc(
+    project: Project = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, why, and how many bytes.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    by: Annotated[str, typer.Option("--by", help="Who asks, for the ledger. Default: this user.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Delete what is not kept: versions beyond keep.versions with their files, and files nothing refers to.
+
+    Nothing that is in service, in a rollout or its guard, aliased, approved, or may come back.
+    """
+    import getpass
+    import sys
+
+    from mainspring.domain.errors import ConfigError
+
+    with doing("looking"):
+        from mainspring.platforms.collect import collect_now, in_bytes, plan
+
+        loaded = load(project)
+        found = plan(loaded)
+    if as_json and dry_run:
+        print_json(found)
+        return
+    if not as_json:
+        print_table(
+            ["what", "name", "size", "why"],
+            [[one.kind, one.name, in_bytes(one.bytes), one.why] for one in found.going],
+            empty="nothing goes",
+        )
+        for version, why in found.staying.items():
+            print(f"version {version} stays: {why}")
+    if dry_run or not found.going:
+        if dry_run and not as_json:
+            print(f"{len(found.going)} things, {in_bytes(found.bytes)}, would go; nothing was done")
+        return
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ConfigError("what is deleted is gone", valid="--yes, or --dry-run to see it first")
+        typer.confirm(f"delete {len(found.going)} things, {in_bytes(found.bytes)}?", abort=True)
+    who = by or getpass.getuser()
+    from mainspring.platforms.lease import holder
+
+    if holder(loaded.paths.lease) is not None:
+        from mainspring.platforms.asking import ask_loop
+
+        answer = ask_loop(loaded, "collect", by=who)
+        print_json(answer) if as_json else print(answer.text)
+        return
+    collect_now(loaded, by=who, tell=lambda text: None if as_json else print(text))
+    if as_json:
+        print_json(found)
+    else:
+        print(f"{len(found.going)} things, {in_bytes(found.bytes)}, are gone")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from mainspring.settings.part import Part
+from mainspring.settings.part import Duration, Part
 
 
 class LogSettings(Part):
@@ -32,3 +32,19 @@ class LogSettings(Part):
     def unwatched(self) -> tuple[str, ...]:
         """Columns whose values the log does not have."""
         return (*self.drop, *self.hash)
+
+
+class KeepSettings(Part):
+    """What is kept of what was replaced. Never deleted is what is in service, in a rollout or its guard, has an alias, was
+    approved by a person, was the champion before, or may still be rolled out."""
+
+    warm: int = Field(default=1, ge=0)
+    """Old versions that stay warm after a promotion, so that they can come back at once. 0: none, the old one is retired at
+    the promotion and there is no guard. 1: the one that was replaced, while it is guarded. More: champions before it, too,
+    for as long as there are no newer ones; each costs a process."""
+    versions: int = Field(default=10, ge=0)
+    """Versions that are not in use stay in the registry with their files up to this number, the newest."""
+    log: Duration | None = None
+    """Files of the prediction log older than this are deleted. None: none ever is."""
+    every: Duration | None = None
+    """How often the loop deletes by itself what is not kept. None: only `mainspring gc` does: what is deleted is gone."""

@@ -6,7 +6,9 @@ file again. Several models' columns differ; a reader takes the union.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -126,6 +128,17 @@ class ParquetPredictionLog:
                 break
         return found.slice(max(0, found.num_rows - count))
 
+    def older(self, than: datetime) -> list[Path]:
+        """Folders of hours that ended before an instant, oldest first."""
+        return [hour for begins, hour in self._hours_back(None) if begins + timedelta(hours=1) <= than][::-1]
+
+    def remove_hour(self, hour: Path) -> None:
+        """Delete the files of an hour, and its day where that was the last."""
+        with self.alone():
+            shutil.rmtree(hour, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                hour.parent.rmdir()
+
     def unread(self) -> list[pa.Table]:
         """Rows that are in segments still, a table for each."""
         import pyarrow as pa
@@ -137,7 +150,8 @@ class ParquetPredictionLog:
         """Folders of hours with their beginnings, the newest first."""
         days = sorted(self._folder.iterdir(), reverse=True) if self._folder.is_dir() else []
         for day in days:
-            for hour in sorted(day.iterdir(), reverse=True):
+            # A day may be deleted while somebody reads.
+            for hour in sorted(day.iterdir(), reverse=True) if day.is_dir() else ():
                 begins = _begins(day, hour)
                 if since is not None and begins + timedelta(hours=1) <= since:
                     return
