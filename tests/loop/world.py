@@ -56,6 +56,7 @@ class World:
         self.path = tmp_path / "ledger.db"
         self.versions, self.running, self.runs, self.sent = {}, {}, {}, []
         self.weights, self.counts, self.copies, self.quality = {}, {}, ArmCounts(), None
+        self.files, self.swept = set(), []
         self.fuse = None
         self.writes = 0
 
@@ -67,9 +68,10 @@ class World:
                 raise Killed
 
     def add(self, version, verdict="accepted", aliases=()):
+        self.files.add(version)
         self.versions[version] = ModelVersion(
             "rain", version, f"run-{version}", "", "", False, "policy:auto", "onnx", Signature("binary", ()),
-            verdict=verdict, reason="not better" if verdict == "refused" else "", aliases=tuple(aliases),
+            evaluated_run=f"mlflow-{version}", verdict=verdict, reason="not better" if verdict == "refused" else "", aliases=tuple(aliases),
         )  # fmt: skip
 
     def platform(self):
@@ -78,7 +80,7 @@ class World:
             settings=self.settings, clock=self.clock, ledger=self.ledger, features=_Nothing(), runner=_Runner(self),
             registry=_Registry(self), server=_Server(self), router=_Router(self), log=_Nothing(),
             labels=_Nothing(), notifier=_Notifier(self), drift=_Nothing(), challengers=_Nothing(),
-            tests=_Tests(self), record_failures=lambda: 0,
+            tests=_Tests(self), record_failures=lambda: 0, collector=_Collector(self),
         )  # fmt: skip
 
     def settle(self, **options):
@@ -197,6 +199,24 @@ class _Runner:
 
     def status(self, run_id):
         return self.world.runs.get(run_id)
+
+
+class _Collector:
+    """Deletes a version's parts one after the other."""
+
+    def __init__(self, world):
+        self.world = world
+
+    def collect(self, doomed):
+        self.world.write()
+        self.world.versions.pop(doomed.version, None)
+        self.world.write()
+        self.world.files.discard(doomed.version)
+
+    def sweep(self, now):
+        self.world.write()
+        self.world.swept.append(now)
+        return 0
 
 
 class _Notifier:

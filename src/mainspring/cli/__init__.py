@@ -10,6 +10,7 @@ def main() -> None:
     from mainspring.cli import (
         batch_commands,
         demo_commands,
+        keeping_commands,
         label_commands,
         loop_commands,
         model_commands,
@@ -27,5 +28,6 @@ def main() -> None:
         serving_commands,
         batch_commands,
         label_commands,
+        keeping_commands,
         demo_commands,
     )

@@ -85,6 +85,8 @@ def drift(
     )
     print(f"{report.rows:,} predictions: {report.verdict}, {report.reason}")
     print_table(["feature", "against", "KS", "PSI", "KL", "limit", "", "what moved most"], rows_of(report))
+    if report.unwatched:
+        print(report.unwatched_in_words)
     print(f"page: {page}")
 
 

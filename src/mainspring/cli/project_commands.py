@@ -84,7 +84,8 @@ def check(project: Project = None, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"passed": failed is None, "seconds": round(seconds, 2), "checks": done})
     elif failed is None:
-        print(f"all {len(done)} checks passed in {seconds:.1f} s; next: mainspring train, or mainspring run")
+        then = "mainspring up" if done[-1].name == "recipe" else "mainspring train, or mainspring run"
+        print(f"all {len(done)} checks passed in {seconds:.1f} s; next: {then}")
     else:
         details = (("where", failed.where), ("valid", failed.valid), ("next", failed.next_step))
         for part, text in details:

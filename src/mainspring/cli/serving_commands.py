@@ -1,4 +1,4 @@
-"""Commands about what is served: predict, logs."""
+"""Commands about what is served: predict, logs, logs forget."""
 
 from __future__ import annotations
 
@@ -34,8 +34,17 @@ def predict(
         print(f"flags: {', '.join(found.flags)}")
 
 
-@app.command(epilog="Example: mainspring logs --failed --since 2026-05-01")
-def logs(
+logs = typer.Typer(
+    help="The newest predictions as they were logged; with --json, features and their ages, too.",
+    invoke_without_command=True,
+    epilog="Example: mainspring logs --failed --since 2026-05-01",
+)
+app.add_typer(logs, name="logs")
+
+
+@logs.callback()
+def logs_(
+    context: typer.Context,
     project: Project = None,
     last: Annotated[int, typer.Option(help="Only the last so many.", min=1)] = 20,
     since: Annotated[str, typer.Option(help="Only from this instant of event time on, such as 2026-05-01.")] = "",
@@ -44,6 +53,9 @@ def logs(
     as_json: AsJson = False,
 ) -> None:
     """The newest predictions as they were logged; with --json, features and their ages, too."""
+    context.obj = project
+    if context.invoked_subcommand is not None:
+        return
     from mainspring.platforms.prediction_rows import HEADER, in_words, newest_rows
 
     rows = newest_rows(load(project), last=last, since=since, failed=failed, labels=labels)
@@ -52,3 +64,42 @@ def logs(
         return
     header = [*HEADER, "label"] if labels else HEADER
     print_table(header, [in_words(row, labels=labels) for row in rows], empty="no prediction is logged")
+
+
+@logs.command("forget", epilog="Example: mainspring logs forget --entity user=4711 --dry-run")
+def logs_forget(
+    context: typer.Context,
+    entity: Annotated[
+        list[str], typer.Option("--entity", help="KEY=VALUE; of one key any of several values, of several keys all.")
+    ],
+    project: Project = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count; nothing is written.")] = False,
+    why: Annotated[str, typer.Option("--why", help="The reason, for the ledger.")] = "",
+    by: Annotated[str, typer.Option("--by", help="Who asks, for the ledger. Default: this user.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Take the rows of a person, or of any entity, out of the prediction log for good.
+
+    The value is given in clear, hashed columns included; the ledger keeps how many rows went, not whose.
+    """
+    import getpass
+
+    from mainspring.cli.output import doing
+    from mainspring.platforms.forget import NOT_REACHED, forget
+
+    with doing("looking through the log"):
+        done = forget(load(project or context.obj), entity, by=by or getpass.getuser(), why=why, dry_run=dry_run)
+    if as_json:
+        print_json(done)
+        return
+    columns = ", ".join(done.columns)
+    if done.dry_run:
+        unread = f", {done.unread:,} of them not in files yet" if done.unread else ""
+        print(f"{done.rows:,} rows in {done.files:,} files would be forgotten, by {columns}{unread}; nothing was done")
+        return
+    print(f"{done.rows:,} rows in {done.files:,} files are forgotten, by {columns}")
+    if done.still_open:
+        print(f"{done.still_open} open segments hold their bytes until the predictor closes them, within the hour")
+    if done.damaged:
+        print(f"{done.damaged} damaged segments were not searched: they lie in .mainspring/log/segments")
+    print(f"not reached: {NOT_REACHED}")

@@ -14,6 +14,7 @@ DecisionKind = Literal[
     "gate_passed",
     "gate_refused",
     "run_failed",
+    "adopted",
     "rollout_started",
     "shadow",
     "weight",
@@ -30,6 +31,8 @@ DecisionKind = Literal[
     "scored",
     "requested",
     "request_refused",
+    "forgotten",
+    "collected",
 ]
 
 

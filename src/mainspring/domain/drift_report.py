@@ -43,7 +43,7 @@ class FeatureDrift:
 class DriftReport:
     """All features and the prediction (`feature == "prediction"`), against both references.
 
-    `false_alarm_rate` is the stated rate of the whole report, None where the thresholds carry none (folklore limits).
+    `unwatched` are features whose values the project keeps out of the log. `false_alarm_rate` is the stated rate of the whole report, None where the thresholds carry none (folklore limits).
     """
 
     id: str
@@ -56,3 +56,13 @@ class DriftReport:
     reason: str
     acted_on: ReferenceName = "training"
     false_alarm_rate: float | None = None
+    unwatched: tuple[str, ...] = ()
+
+    @property
+    def unwatched_in_words(self) -> str:
+        """What is not watched and why, for a person; "" where everything is."""
+        return (
+            f"not watched, for log.drop or log.hash keeps it out of the log: {', '.join(self.unwatched)}"
+            if self.unwatched
+            else ""
+        )

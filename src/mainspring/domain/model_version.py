@@ -12,6 +12,15 @@ ServedFormat = Literal["onnx", "xgboost_ubj", "lightgbm_text", "skops", "project
 Verdict = Literal["accepted", "refused", "unjudged"]
 
 
+def label_name(value: object) -> str:
+    """A label as classes are named.
+
+    >>> label_name(1.0), label_name("late")
+    ('1', 'late')
+    """
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Feature:
     """One input of the model, in column order.
@@ -44,7 +53,8 @@ class ModelVersion:
 
     `run_id` is the pipeline run. Of the tracking's runs, `evaluated_run` is the one whose model the gate compared and
     `shipped_run` the refit on everything that is served, empty for a model that was refused. `features` has a digest of
-    each feature view's definition. `trained_by` is the person who had it trained, empty when the policy did.
+    each feature view's definition. `trained_by` is the person who had it trained or adopted it, empty when the policy did.
+    `origin` says which version of another registry it was adopted from, empty for one that the pipeline made.
     """
 
     name: str
@@ -68,3 +78,4 @@ class ModelVersion:
     shipped_run: str = ""
     features: dict[str, str] = field(default_factory=dict)
     trained_by: str = ""
+    origin: str = ""

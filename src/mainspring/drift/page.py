@@ -12,6 +12,7 @@ td,th{{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #d8dee4;vert
 .alarm,.drifted{{color:#b42318;font-weight:600}}.warning{{color:#a15c07;font-weight:600}}</style>
 <h1>Drift of version {version}</h1>
 <p>{start} to {end} (UTC), {rows} predictions. <span class="{verdict}">{verdict}</span>: {reason}.</p>
+<p>{unwatched}</p>
 <p>Acted on: the {acted_on} reference. The threshold is a convention and carries no false-alarm rate.</p>
 <table><tr><th>feature</th><th>reference</th><th>KS</th><th>PSI</th><th>KL</th><th>threshold</th><th>rows then</th>
 <th>rows now</th><th>what moved most</th><th>findings</th></tr>
@@ -29,6 +30,7 @@ def page(report: DriftReport) -> str:
         verdict=report.verdict,
         reason=html.escape(report.reason),
         acted_on=report.acted_on,
+        unwatched=html.escape(report.unwatched_in_words),
         lines="\n".join(_line(one) for one in _by_weight(report)),
     )
 

@@ -13,6 +13,7 @@ from mainspring.loop import rollouts, runs
 from mainspring.loop.freeze import FREEZE, Freeze, freeze_of
 from mainspring.loop.outcome import MOVED, Outcome
 from mainspring.loop.platform import Platform
+from mainspring.loop.state import COLLECT_WANTED as WANTED
 from mainspring.loop.state import POLICY, ROLLOUT, RUN, RunRequest, dump, read, rollout_of
 from mainspring.loop.wishes import PersonRequest, Wish
 from mainspring.ports import Ledger
@@ -142,6 +143,7 @@ _OBJECTIONS: dict[Wish, Callable[[Ledger, Rollout, PersonRequest, datetime], str
     "approve": _nothing_against,
     "freeze": _against_a_freeze,
     "unfreeze": _against_a_freeze,
+    "collect": _nothing_against,
 }
 
 
@@ -209,6 +211,11 @@ def _freeze(platform: Platform, one: Granting) -> Outcome:
     return _answer(platform, one, "frozen", freeze.words, {FREEZE: dump(freeze)})
 
 
+def _collect(platform: Platform, one: Granting) -> Outcome:
+    what = "what is not kept any more is being deleted"
+    return _answer(platform, one, "collected", what, {WANTED: one.request.actor})
+
+
 def _answer(platform: Platform, one: Granting, kind: DecisionKind, what: str, state: dict[str, str]) -> Outcome:
     now = platform.clock.now()
     row = f"{kind}:{one.row}"
@@ -229,6 +236,7 @@ _GRANTS: dict[Wish, Callable[[Platform, Granting], Outcome]] = {
     "undo": _undo,
     "freeze": _freeze,
     "unfreeze": _freeze,
+    "collect": _collect,
 }
 
 

@@ -107,7 +107,7 @@ def retrain(platform: Platform) -> Outcome:
 def gather(platform: Platform, champion: str) -> RetrainEvidence:
     """What the ledger knows about a champion's age, earlier retrainings and standing alarms."""
     decisions = platform.ledger.decisions()
-    trained = [one.at for one in decisions if one.kind == "gate_passed" and one.version == champion]
+    trained = [one.at for one in decisions if one.kind in ("gate_passed", "adopted") and one.version == champion]
     since = trained[-1] if trained else decisions[0].at
     asked = tuple(one.at for one in decisions if one.kind == "trigger" and not one.id.startswith("trigger:first"))
     # Which began with this champion, and stands.

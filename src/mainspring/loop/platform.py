@@ -78,6 +78,28 @@ class RolloutTests(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A version that goes: its pipeline run, and the tracking's runs that hold its models."""
+
+    version: str
+    run_id: str
+    tracking_runs: tuple[str, ...]
+    why: str
+
+
+class Collector(Protocol):
+    """Deletes what is not kept. Called again, or after it was killed, it deletes what is left."""
+
+    def collect(self, doomed: Doomed) -> None:
+        """The version from the registry, then its models from the tracking's runs, then its files here."""
+        ...
+
+    def sweep(self, now: datetime) -> int:
+        """Files that nothing refers to any more, and the log's that are too old; returns bytes."""
+        ...
+
+
 @dataclass(frozen=True)
 class Platform:
     """Everything that the loop needs, behind ports. Built by `mainspring.platforms`."""
@@ -97,3 +119,4 @@ class Platform:
     challengers: ChallengerJob
     tests: RolloutTests
     record_failures: Callable[[], int]
+    collector: Collector | None = None

@@ -33,6 +33,7 @@ _ANSWERED_BY: dict[Wish, DecisionKind] = {
     "undo": "rolled_back",
     "freeze": "frozen",
     "unfreeze": "unfrozen",
+    "collect": "collected",
 }
 
 

@@ -11,6 +11,7 @@ from mainspring.domain.decision import Alert, Decision, DecisionKind
 from mainspring.domain.model_version import ModelVersion
 from mainspring.domain.rollout import ArmCounts, Endpoint, Rollout, RolloutPhase, RolloutStep
 from mainspring.loop.alerts import owed
+from mainspring.loop.champions import keep_warm, warm_versions
 from mainspring.loop.freeze import frozen
 from mainspring.loop.outcome import MOVED, STILL, WAITING, Outcome
 from mainspring.loop.platform import Platform
@@ -77,6 +78,7 @@ def _idle(platform: Platform, rollout: Rollout) -> Outcome:
     waiting = _keep(platform, rollout)
     if waiting is not STILL:
         return waiting
+    keep_warm(platform, rollout)
     if read(platform.ledger, RUN, RunRequest) is not None:
         return STILL  # The run that makes a version is written down to its end before that version is rolled out.
     if rollout.stable and frozen(platform):
@@ -234,7 +236,7 @@ def _promoting(platform: Platform, rollout: Rollout) -> Outcome:
     platform.registry.set_alias("champion", rollout.candidate)
     platform.registry.set_alias("challenger", "")
     guard = platform.settings.rollout.guard.time
-    if not guard or not rollout.stable or rollout.candidate_build:
+    if not guard or not platform.settings.keep.warm or not rollout.stable or rollout.candidate_build:
         return _retire(platform, rollout, rollout.candidate)
     return _put(
         platform,
@@ -321,8 +323,9 @@ def _put(platform: Platform, rollout: Rollout) -> Outcome:
 
 
 def _retiring(platform: Platform, rollout: Rollout) -> Outcome:
+    warm = {rollout.stable, *warm_versions(platform.ledger, rollout, platform.settings.keep)}
     for endpoint in platform.server.endpoints():
-        if endpoint.version != rollout.stable or endpoint.build:
+        if endpoint.version not in warm or endpoint.build:
             platform.server.stop(endpoint.version, build=endpoint.build)
     rested = replace(rollout, phase="idle", phase_since=platform.clock.now(), evidence={}, steps=(), step=0)
     platform.ledger.put_state({ROLLOUT: dump(rested)})

@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 ROLLOUT = "rollout"
 RUN = "run"
+COLLECT_WANTED = "collect_wanted"
+"""Who asked for what is not kept to be deleted; empty when it is done."""
 POLICY = "policy:auto"
 """Who decides where nobody is asked."""
 

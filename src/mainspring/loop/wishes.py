@@ -9,7 +9,9 @@ from typing import Any, Literal, get_args
 from mainspring.domain.decision import Decision
 from mainspring.domain.errors import DataError
 
-Wish = Literal["retrain", "start", "abort", "promote", "approve", "pause", "resume", "undo", "freeze", "unfreeze"]
+Wish = Literal[
+    "retrain", "start", "abort", "promote", "approve", "pause", "resume", "undo", "freeze", "unfreeze", "collect"
+]
 EXTERNAL = "external"
 """The actor of a request that came by another tool."""
 
@@ -44,6 +46,7 @@ class PersonRequest:
             "undo": "the old version back",
             "freeze": f"a freeze until {self.until:%Y-%m-%d %H:%M} UTC" if self.until else "a freeze",
             "unfreeze": "the end of the freeze",
+            "collect": "the end of what is not kept",
         }[self.wish]
 
     def like(self, other: PersonRequest) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mainspring.domain.errors import DataError
 from mainspring.domain.metric import Task
-from mainspring.domain.model_version import Feature, Signature
+from mainspring.domain.model_version import Feature, Signature, label_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,9 +83,9 @@ def truth(labels: pa.ChunkedArray, signature: Signature) -> Any:
     if signature.task == "regression":
         return labels.cast(pa.float64()).to_numpy(zero_copy_only=False)
     positions = {name: place for place, name in enumerate(signature.classes)}
-    values = [positions.get(_name(value)) for value in labels.to_pylist()]
+    values = [positions.get(label_name(value)) for value in labels.to_pylist()]
     if None in values:
-        strange = sorted({_name(value) for value in labels.to_pylist()} - positions.keys())
+        strange = sorted({label_name(value) for value in labels.to_pylist()} - positions.keys())
         raise DataError(f"labels that training never saw: {', '.join(strange[:5])}", valid=", ".join(signature.classes))
     return np.array(values, np.int64)
 
@@ -125,7 +125,7 @@ def _categories(name: str, column: pa.ChunkedArray) -> tuple[str, ...]:
 
 def _classes(labels: pa.ChunkedArray, task: Task, positive: object) -> tuple[str, ...]:
     values = sorted(value for value in labels.unique().to_pylist() if value is not None)
-    names = [_name(value) for value in values]
+    names = [label_name(value) for value in values]
     if task == "binary":
         if len(names) != 2:
             raise DataError(
@@ -134,17 +134,13 @@ def _classes(labels: pa.ChunkedArray, task: Task, positive: object) -> tuple[str
                 valid="two labels for binary; task: multiclass for more, task: regression for values",
             )
         if positive is not None:
-            if _name(positive) not in names:
+            if label_name(positive) not in names:
                 raise DataError(
-                    f"target.positive is {_name(positive)!r}, which is no label",
+                    f"target.positive is {label_name(positive)!r}, which is no label",
                     where="mainspring.yaml: target.positive",
                     valid=", ".join(names),
                 )
-            names.sort(key=lambda name: name == _name(positive))
+            names.sort(key=lambda name: name == label_name(positive))
     elif len(names) < 2:
         raise DataError("the target has fewer than two labels", valid="at least two classes")
     return tuple(names)
-
-
-def _name(value: object) -> str:
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -20,7 +20,9 @@ from mainspring.domain.errors import DataError, MainspringError, ValidationFaile
 from mainspring.domain.model_version import Signature
 from mainspring.features.questions import EVENT_TIME, LABEL, labelled
 from mainspring.pipeline.split import HOLDOUT, divide, require_classes
+from mainspring.pipeline.training import TRAINING_FILE
 from mainspring.platforms.laptop import LaptopFeatures
+from mainspring.platforms.personal import refuse_strange_columns, refuse_strange_columns_of, unwatched_in_words
 from mainspring.platforms.sample import compute_views, refuse_empty, sample
 from mainspring.settings.load import LoadedProject, load_project
 from mainspring.settings.paths import ProjectPaths
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from mainspring.pipeline.training import Recipe
 
+_ONLY_SERVED = "there is no training.py: what was adopted is served and watched, and never retrained"
 Status = Literal["passed", "failed", "not reached"]
 
 
@@ -69,6 +72,11 @@ def check_project(folder: Path, begin: Callable[[str], None], tell: Callable[[Ch
     with TemporaryDirectory(prefix="mainspring-check-") as scratch:
         bench = _Bench(folder, Path(scratch), datetime.now(UTC))
         for name, run in _CHECKS.items():
+            if name == "questions" and done[-1].status == "passed" and _only_served(bench):
+                begin("recipe")
+                done.append(_checked("recipe", _served_only, bench))
+                tell(done[-1])
+                break
             if name == "expectations" and not (folder / EXPECTATIONS_FILE).is_file():
                 continue
             if done and done[-1].status != "passed":
@@ -79,6 +87,17 @@ def check_project(folder: Path, begin: Callable[[str], None], tell: Callable[[Ch
             done.append(one)
             tell(one)
     return done
+
+
+def _only_served(bench: _Bench) -> bool:
+    """Whether the project asks for no training at all, as one does that was written around an adopted model."""
+    return bench.loaded.settings.retrain.policy == "never" and not (bench.folder / TRAINING_FILE).is_file()
+
+
+def _served_only(bench: _Bench) -> str:
+    refuse_strange_columns_of(bench.loaded, [])
+    hidden = unwatched_in_words(bench.loaded.settings)
+    return _ONLY_SERVED + (f"; {hidden}" if hidden else "")
 
 
 def _checked(name: str, run: Callable[[_Bench], str], bench: _Bench) -> Check:
@@ -201,11 +220,13 @@ def _features(bench: _Bench) -> str:
         compute_views(bench.loaded, bench.features, bench.rows)
     rows, sources, entities = with_features(bench.loaded, bench.features, bench.rows)
     refuse_empty(rows, sources)
+    refuse_strange_columns(settings, [*sources, *entities])
     bench.rows = rows
     bench.signature = signature_of(settings, rows, sources, entities)
     views = sorted({source for source in sources.values() if source != "request"})
     inputs = [name for name, source in sources.items() if source == "request"]
-    found = f"{_count(len(inputs), 'input')} of the request"
+    hidden = unwatched_in_words(settings)
+    found = f"{_count(len(inputs), 'input')} of the request" + (f"; {hidden}" if hidden else "")
     if not views:
         return found
     looked = _count(len(settings.features.transforms), "transform")

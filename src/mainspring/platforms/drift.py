@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ class LaptopDrift:
 
     def __init__(self, loaded: LoadedProject, registry: ModelRegistry, log: PredictionLog) -> None:
         self._settings = loaded.settings.drift
+        columns = loaded.settings.features.entities
+        self._unwatched = {columns.get(name, name) for name in loaded.settings.log.unwatched}
         self._folder = loaded.paths.drift
         self._registry = registry
         self._log = log
@@ -46,6 +49,8 @@ class LaptopDrift:
         trailing = add_up([self._counts(version, profile, TimeWindow(start, start + every)) for start in starts])
         earlier = self._before(version, at)
         found = report(version, at, window, profile, counts, trailing, self._settings, earlier)
+        hidden = tuple(name for name in profile.cells if name in self._unwatched)
+        found = replace(found, unwatched=hidden)
         self._put(version, found)
         return found
 
@@ -57,7 +62,7 @@ class LaptopDrift:
     def _counts(self, version: str, profile: Profile, window: TimeWindow) -> dict[str, Counts]:
         key = (version, window.start)
         if key not in self._kept:
-            names = [name for name in profile.cells if name != PREDICTION]
+            names = [name for name in profile.cells if name != PREDICTION and name not in self._unwatched]
             columns = [*NEEDED, "version", "output", *(f"feature.{name}" for name in names)]
             rows = self._log.read(window, columns)
             self._kept[key] = _count(profile, rows, names, version)

@@ -15,6 +15,7 @@ from mainspring.adapters.sql.ledger import SqliteLedger
 from mainspring.labels.known import KnownLabels
 from mainspring.loop.platform import Platform
 from mainspring.platforms.challenger import LaptopChallengers
+from mainspring.platforms.collect import LaptopCollector
 from mainspring.platforms.drift import LaptopDrift
 from mainspring.platforms.laptop import LaptopFeatures
 from mainspring.platforms.rollout_tests import LaptopRolloutTests
@@ -45,10 +46,11 @@ def laptop(
     server = LaptopModelServer(
         settings, paths, replayed=replayed, online=lambda: online_store(loaded, features), error_shares=error_shares
     )
+    ledger = SqliteLedger(paths.ledger)
     return Platform(
         settings=settings,
         clock=clock,
-        ledger=SqliteLedger(paths.ledger),
+        ledger=ledger,
         features=features,
         runner=runner(loaded),
         registry=registry,
@@ -65,6 +67,7 @@ def laptop(
             LaptopShadow(settings, log, labels, registry, every_seconds=0.0 if replayed else _SHADOW_SECONDS),
         ),
         record_failures=evidence.record_failures,
+        collector=LaptopCollector(loaded, registry, log, ledger),
     )
 
 

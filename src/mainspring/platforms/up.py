@@ -23,7 +23,7 @@ from mainspring.platforms.telling import Line, Teller
 from mainspring.settings.load import LoadedProject
 
 if TYPE_CHECKING:
-    from mainspring.loop import Tick
+    from mainspring.loop import Platform, Tick
     from mainspring.loop.outcome import Outcome
     from mainspring.loop.setbacks import Setback
     from mainspring.ports import Notifier
@@ -92,6 +92,7 @@ class _Running:
         router = EnvoyRouter(loaded.settings, loaded.paths)
         router.prepare()
         parts = laptop(loaded, WallClock(), quiet=True)
+        self._conceal(parts)
         keep = FileNotifier(loaded.paths.state / "alerts.jsonl", quiet=True)
 
         def unanswered() -> int:
@@ -121,7 +122,10 @@ class _Running:
         from mainspring.loop import reconcile
         from mainspring.loop.state import RUN, rollout_of
 
-        started = not rollout_of(self._ledger).stable or bool(self._ledger.state(RUN))
+        first = not rollout_of(self._ledger).stable
+        # What was adopted is served without a run.
+        adopted = first and any(one.verdict == "accepted" for one in self._platform.registry.versions())
+        started = (first and not adopted) or bool(self._ledger.state(RUN))
         if started:
             self._wait_warm(warm(), ending)
         still = 0
@@ -135,6 +139,18 @@ class _Running:
                 started = True
                 warm()
             ending.wait(_pause(tick, still, judging=rollout_of(self._ledger).phase != "idle"))
+
+    def _conceal(self, parts: Platform) -> None:
+        """What `log:` keeps out is kept out from here on: predictors of a loop that was killed log as it said then."""
+        from mainspring.adapters.processes.server import LaptopModelServer
+        from mainspring.platforms.personal import refuse_strange_columns_of
+
+        if self._loaded.settings.log.unwatched:
+            refuse_strange_columns_of(self._loaded, parts.registry.versions())
+        assert isinstance(parts.server, LaptopModelServer)
+        for version, build in parts.server.logging_otherwise():
+            self._teller.say("changed", f"log: changed; the predictor of version {version} is started again")
+            parts.server.stop(version, build=build)
 
     def _wait_warm(self, warm: Callable[[float], bool], ending: threading.Event) -> None:
         self._teller.say("warm", "a worker imports what the pipeline's steps need; this takes up to half a minute")

@@ -24,6 +24,8 @@ def waiting_for(
         yield "a loop: mainspring up"
     for chore, text in failing.items():
         yield f"{chore} to work again: {text.splitlines()[0]}"
+    if any((loaded.paths.segments.parent / "forgetting").glob("*.json")):
+        yield "`mainspring logs forget` to be called again: what was to be forgotten is not yet"
     if pending(ledger):
         yield "the next tick, to answer what was asked for"
     rollout, settings = rollout_of(ledger), loaded.settings
@@ -57,7 +59,7 @@ def waiting_for(
 
 
 def _a_person(loaded: LoadedProject, ledger: Ledger, stable: str) -> Iterator[str]:
-    passed = ledger.decisions(kind="gate_passed")
+    passed = [one for one in ledger.decisions() if one.kind in ("gate_passed", "adopted")]
     tried = {one.version for kind in ("rollout_started", "approved") for one in ledger.decisions(kind=kind)}
     if loaded.settings.rollout.approval == "person" and passed and passed[-1].version not in tried:
         version = passed[-1].version

@@ -32,7 +32,10 @@ TRUSTED_PACKAGES = ("sklearn.", "numpy.", "scipy.", "xgboost.", "lightgbm.")
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted estimator with what it is compared by: rows in the signature's order, and its own answers to them."""
+    """A fitted estimator with what it is compared by: rows in the signature's order, and its own answers to them.
+
+    It may be a bare booster or an ONNX model that came from elsewhere.
+    """
 
     model: Any
     rows: Sequence[Sequence[Any]]
@@ -93,6 +96,13 @@ def _formats(trained: Trained) -> list[tuple[ServedFormat, Writer]]:
     if trained.save is not None:
         return [("project", _project)]
     module = type(trained.model).__module__
+    if module.startswith("onnx."):
+        return [("onnx", _onnx_as_it_is)]
+    # A bare booster, as another registry may hold one.
+    if module.startswith("xgboost.core"):
+        return [("xgboost_ubj", _xgboost)]
+    if module.startswith("lightgbm.basic"):
+        return [("lightgbm_text", _lightgbm)]
     native: list[tuple[ServedFormat, Writer]] = []
     if module.startswith("xgboost."):
         native = [("xgboost_ubj", _xgboost)]
@@ -107,15 +117,26 @@ def write_onnx_card(trained: Trained, card: ModelCard, folder: Path) -> ModelCar
     return card
 
 
+def _onnx_as_it_is(trained: Trained, card: ModelCard, folder: Path) -> ModelCard:
+    (folder / card.file).write_bytes(trained.model.SerializeToString())
+    return card
+
+
 def _xgboost(trained: Trained, card: ModelCard, folder: Path) -> ModelCard:
     if any(feature.type in ("str", "category") for feature in card.signature.features):
         raise TrainingError("a bare booster takes no text")
-    trained.model.get_booster().save_model(str(folder / card.file))
+    if type(trained.model).__module__.startswith("xgboost.core"):
+        booster = trained.model.copy()
+        # Asked by itself it answers with all its trees, wherever its training stopped.
+        booster.set_attr(best_iteration=None)
+    else:
+        booster = trained.model.get_booster()
+    booster.save_model(str(folder / card.file))
     return card
 
 
 def _lightgbm(trained: Trained, card: ModelCard, folder: Path) -> ModelCard:
-    trained.model.booster_.save_model(str(folder / card.file))
+    getattr(trained.model, "booster_", trained.model).save_model(str(folder / card.file))
     return card
 
 

@@ -42,7 +42,8 @@ class ServeConfig:
 
     `port` is REST's, `grpc_port` gRPC's, 0 for none. `name` is the model's name in URLs; `model` the model folder; `segments` the folder for prediction-log segments.
     `workers`: processes that share the port. `receive_seconds`: longest wait for the rest of a request that was begun.
-    `replayed_clock`: the header `mainspring-event-at` says when it is. `timeout_seconds`: longest wait for
+    `log_drop` and `log_hash` are columns that the log gets not at all or as a hash, whose key is in `log_key_file` or, where
+    that is empty, comes by the environment. `replayed_clock`: the header `mainspring-event-at` says when it is. `timeout_seconds`: longest wait for
     open requests at the end. `drain_seconds`: how long a predictor that was told to end goes on
     answering after it said that it is not ready, so that a proxy notices. `fsync`: every row is on the disk before its
     answer. `on_log_failure`: what to do with an answer that cannot be logged. `error_share` is for rehearsals: that
@@ -72,6 +73,9 @@ class ServeConfig:
     max_body_bytes: int = 8 * 1024 * 1024
     max_rows: int = 10_000
     error_share: float = 0.0
+    log_drop: tuple[str, ...] = ()
+    log_hash: tuple[str, ...] = ()
+    log_key_file: str = ""
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.error_share <= 1.0:

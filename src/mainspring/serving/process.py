@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from mainspring.domain.concealment import Concealment
 from mainspring.domain.errors import ConfigError, MainspringError
 from mainspring.domain.log_record import ColumnKind, SegmentHeader
 from mainspring.serving.columns import ColumnTable, is_text
@@ -31,6 +32,7 @@ from mainspring.serving.rest import RestApi
 from mainspring.serving.runtime import load_card, load_runtime, single_threaded
 from mainspring.serving.segment_writer import SegmentWriter
 from mainspring.serving.workers import Workers
+from mainspring.settings.log_key import given_key
 from mainspring.telemetry.logs import Log
 
 LOCK = "serve.lock"
@@ -62,6 +64,7 @@ def build(config: ServeConfig, metrics: PredictorMetrics, log: Log) -> tuple[Pre
         fsync=config.fsync,
         segment_bytes=config.segment_bytes,
         segment_seconds=config.segment_seconds,
+        concealment=_concealment(config),
     )
     online = SqliteOnlineFeatures(config.online) if config.online else None
     lookup = Lookup(card.signature, views, online, config.missing, entities)
@@ -74,6 +77,12 @@ def build(config: ServeConfig, metrics: PredictorMetrics, log: Log) -> tuple[Pre
     warm_up(runtime, card, config.warm_up_requests)
     writer.check()
     return Predictor(config, card, runtime, lookup, table, writer, metrics, log), writer
+
+
+def _concealment(config: ServeConfig) -> Concealment | None:
+    if not (config.log_drop or config.log_hash):
+        return None
+    return Concealment(config.log_drop, config.log_hash, given_key(config.log_key_file))
 
 
 async def serve(

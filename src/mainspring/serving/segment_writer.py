@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from mainspring.domain.concealment import Concealment
 from mainspring.domain.log_record import LogRow, SegmentHeader, encode_row, open_segment
 
 OPEN, CLOSED = ".open", ".closed"
@@ -22,7 +23,8 @@ OPEN, CLOSED = ".open", ".closed"
 class SegmentWriter:
     """The current segment of one process.
 
-    `append` raises `OSError` when the rows could not be written; the file then ends where it ended before.
+    `append` raises `OSError` when the rows could not be written; the file then ends where it ended before. What
+    `concealment` keeps out reaches no file: everything that is logged goes through here.
     """
 
     def __init__(
@@ -33,8 +35,12 @@ class SegmentWriter:
         fsync: bool = False,
         segment_bytes: int = 16 * 1024 * 1024,
         segment_seconds: float = 3600.0,
+        concealment: Concealment | None = None,
     ) -> None:
         self._folder = folder
+        self._conceal = None
+        if concealment is not None:
+            header, self._conceal = concealment.bound(header)
         self._header = open_segment(header)
         # Names have to be safe in paths, and unique for ever: pid and start time tell processes apart.
         stem = f"{_safe(header.version)}-{_safe(header.build) or 'main'}-{os.getpid()}-{time.time_ns():x}"
@@ -53,6 +59,8 @@ class SegmentWriter:
         """Write the rows; when this returns, they are with the kernel (with `fsync`: on the disk). Returns bytes."""
         if self._fd < 0:
             self._open()
+        if self._conceal is not None:
+            rows = [self._conceal(row) for row in rows]
         data = encode_row(rows[0]) if len(rows) == 1 else b"".join([encode_row(row) for row in rows])
         self._write(data)
         self._rows += len(rows)

@@ -113,7 +113,7 @@ def effective(loaded: LoadedProject) -> list[Effective]:
     rows = []
     for key, value in _leaves(loaded.settings.model_dump()):
         origin = _nearest(key, loaded.origins) or "default"
-        rows.append(Effective(key, _MASK if _is_secret(key) else _masked_url(_words(value)), origin))
+        rows.append(Effective(key, _MASK if _is_secret(key) else masked_url(_words(value)), origin))
     return rows
 
 
@@ -293,5 +293,6 @@ def _words(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
-def _masked_url(text: str) -> str:
+def masked_url(text: str) -> str:
+    """A URL, or any text, without the passwords that URLs in it hold."""
     return _URL_SECRET.sub(lambda found: found["before"] + _MASK + ("@" if found["secret"].endswith("@") else ""), text)

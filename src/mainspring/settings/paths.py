@@ -100,6 +100,11 @@ class ProjectPaths:
         return self.state / "scoring"
 
     @property
+    def log_key(self) -> Path:
+        """The key of the prediction log's hashes, where the project names no secret."""
+        return self.state / "log" / "key"
+
+    @property
     def drift(self) -> Path:
         """Drift profiles and reports."""
         return self.state / "drift"

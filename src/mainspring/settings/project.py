@@ -12,6 +12,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mainspring.domain.metric import DEFAULT_METRIC, METRICS, Metric, Task
+from mainspring.domain.time import duration_in_words
+from mainspring.settings.keeping import KeepSettings, LogSettings
 from mainspring.settings.labels import LabelSettings
 from mainspring.settings.part import Duration, Part
 from mainspring.settings.rollout import RolloutSettings
@@ -248,6 +250,8 @@ class ProjectSettings(Part):
     drift: DriftSettings = DriftSettings()
     retrain: RetrainSettings = RetrainSettings()
     serving: ServingSettings = ServingSettings()
+    log: LogSettings = LogSettings()
+    keep: KeepSettings = KeepSettings()
     tracking: TrackingSettings = TrackingSettings()
 
     @model_validator(mode="after")
@@ -268,6 +272,11 @@ class ProjectSettings(Part):
                 raise ValueError(
                     f"gate.metric: {self.gate.metric!r} is not a metric of a {self.task} task; there are {', '.join(known)}"
                 )
+        needed = max(self.drift.trailing + 2 * self.drift.every, self.retrain.ask_window)
+        if self.keep.log is not None and self.keep.log < needed:
+            raise ValueError(
+                f"keep.log: the log is read {duration_in_words(needed)} back (drift.trailing, retrain.ask_window); it cannot be kept for less"
+            )
         return self
 
     @property

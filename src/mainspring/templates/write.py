@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def write_files(folder: Path, template: str, name: str = "") -> None:
     """Copy a template's files, without data. Errors: `ConfigError` for an unknown template and a folder with files."""
     if template not in NAMES:
         raise ConfigError(f"there is no template {template!r}", where="--template", valid=", ".join(NAMES))
-    _refuse_full(folder)
+    refuse_full(folder)
     if name or template == "blank":
         name = project_name(name, folder)
     shutil.copytree(_TEMPLATES / template, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
@@ -76,7 +77,7 @@ def write_files(folder: Path, template: str, name: str = "") -> None:
 
 def write_from_file(folder: Path, file: Path, wish: Wish) -> Written:
     """Write a project that runs on `file`. Nothing is written unless everything about the file is in order."""
-    _refuse_full(folder)
+    refuse_full(folder)
     wish = replace(wish, name=project_name(wish.name, folder))
     table = Table(readable(file), [one for one in (wish.time, wish.key) if one])
     if not wish.target:
@@ -138,10 +139,11 @@ def _place(folder: Path, file: Path, source: str, wish: Wish) -> tuple[str, Path
     return f"data/{file.name}", folder / "data" / file.name
 
 
-def _refuse_full(folder: Path) -> None:
+def refuse_full(folder: Path, but: Collection[str] = ()) -> None:
+    """Refuse a folder with files of somebody's, those named in `but` aside. Errors: `ConfigError`."""
     if folder.is_file():
         raise ConfigError("there is a file of that name", where=str(folder), next_step="name a new folder")
-    there = sorted(path.name for path in folder.iterdir() if path.name not in _KEPT) if folder.is_dir() else []
+    there = sorted(path.name for path in folder.iterdir() if path.name not in {*_KEPT, *but}) if folder.is_dir() else []
     if there:
         raise ConfigError(
             f"the folder is not empty: it has {some(there, 4)}",

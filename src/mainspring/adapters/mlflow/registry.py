@@ -17,11 +17,12 @@ from typing import Any
 
 from mainspring.adapters.mlflow.tracking import Tracking
 from mainspring.domain.codec import from_json, to_json
-from mainspring.domain.errors import MainspringError, NotFound
+from mainspring.domain.errors import ConflictError, MainspringError, NotFound, TemporaryError
 from mainspring.domain.model_version import ModelVersion
 
 VERSION_FILE = "version.json"
 ARTIFACT = "model"
+COLLECTED_TAG = "mainspring.collected"
 _PREFIX = "mainspring."
 _RUN_ID = f"{_PREFIX}run_id"
 _LOADER = "mainspring.adapters.mlflow.pyfunc"
@@ -70,6 +71,7 @@ class MlflowRegistry:
             f"{_PREFIX}format": draft.format,
             f"{_PREFIX}evaluated_run": draft.evaluated_run,
             f"{_PREFIX}shipped_run": draft.shipped_run,
+            **({f"{_PREFIX}origin": draft.origin} if draft.origin else {}),
         }
         source = f"{client.get_run(run).info.artifact_uri}/{ARTIFACT}"
         made = client.create_model_version(
@@ -139,6 +141,62 @@ class MlflowRegistry:
         shutil.rmtree(part, ignore_errors=True)
         return folder
 
+    def remove(self, version: str) -> None:
+        """Take a version out of the registry; one that is not there stays so. Its files stay where they are.
+
+        Errors: `ConflictError` for a version that has an alias: somebody refers to it.
+        """
+        from mlflow.exceptions import MlflowException
+
+        self._seen = None
+        known = next((one for one in self.versions() if one.version == version), None)
+        if known is not None and known.aliases:
+            raise ConflictError(f"version {version} has the alias {', '.join(known.aliases)}: it is not deleted")
+        try:
+            self._tracking.client().delete_model_version(self._name, version)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+        self._seen = None
+        self._facts.pop(version, None)
+
+    def remove_model(self, run: str) -> None:
+        """Delete the model's files from a run's artifacts; its parameters, metrics and pages stay.
+
+        A run that is not there any more has none. Errors: `MainspringError` where the artifact store does not delete.
+        """
+        from mlflow.exceptions import MlflowException
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        try:
+            found = self._tracking.client().get_run(run)
+            # Where nothing is, some stores refuse to delete.
+            if self.model_bytes(run):
+                get_artifact_repository(found.info.artifact_uri, self._tracking.uri).delete_artifacts(ARTIFACT)
+            self._tracking.client().set_tag(run, COLLECTED_TAG, "the model's files were deleted by mainspring gc")
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return
+            raise MainspringError(f"MLflow does not delete the artifacts of run {run}: {error.message}") from error
+        except NotImplementedError as error:
+            raise MainspringError(f"the artifact store of run {run} does not delete") from error
+
+    def model_bytes(self, run: str) -> int:
+        """Size of the model's files in a run's artifacts; 0 where there are none."""
+        from mlflow.exceptions import MlflowException
+
+        client, total, left = self._tracking.client(), 0, [ARTIFACT]
+        try:
+            while left:
+                for one in client.list_artifacts(run, left.pop()):
+                    if one.is_dir:
+                        left.append(one.path)
+                    else:
+                        total += int(one.file_size or 0)
+        except MlflowException:
+            return 0
+        return total
+
     def _version(self, version: str) -> ModelVersion:
         found = next((one for one in self.versions() if one.version == version), None)
         if found is None:
@@ -152,7 +210,10 @@ class MlflowRegistry:
         client = self._tracking.client()
         try:
             aliases: dict[str, str] = dict(client.get_registered_model(self._name).aliases)
-        except MlflowException:
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                # No answer is not the answer that there is nothing: a version would be trained, or its files deleted.
+                raise TemporaryError(f"MLflow does not answer: {error.message}") from error
             return []
         found = []
         for one in client.search_model_versions(f"name = '{self._name}'", max_results=10_000):

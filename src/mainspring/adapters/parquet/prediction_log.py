@@ -6,9 +6,12 @@ file again. Several models' columns differ; a reader takes the union.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +28,7 @@ from mainspring.adapters.parquet.tables import (
     read_file,
     within,
 )
+from mainspring.adapters.processes.locks import locked
 from mainspring.domain.time import TimeWindow
 from mainspring.settings.paths import ProjectPaths
 from mainspring.telemetry.logs import Log
@@ -47,10 +51,22 @@ class ParquetPredictionLog:
         self._segments = paths.segments
         self._folder = paths.predictions
         self._positions = paths.segments.parent / "positions.json"
+        self._lock = paths.segments.parent / "compact.lock"
+        self.forgettings = paths.segments.parent / "forgetting"
+        """What is to be forgotten and is not yet, a file each."""
         self._log = log or Log()
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Nobody else turns segments into files or changes files meanwhile. Not held twice by one who has it."""
+        return locked(self._lock)
+
     def compact(self) -> int:
-        """Turn what segments hold beyond what was read before into Parquet; returns rows written.
+        """Turn what segments hold beyond what was read before into Parquet; returns rows written."""
+        with self.alone():
+            return self.compact_alone()
+
+    def compact_alone(self) -> int:
+        """The same, for who has the lock.
 
         Parquet first, then the position, then a finished segment goes: killed in between, the same files are written
         again. Rows that come late go to the hour of their event time.
@@ -71,7 +87,8 @@ class ParquetPredictionLog:
             known.pop(path.stem, None)
         if finished:
             self._put_positions(known)
-        for day in touched:
+        # What is being forgotten goes through the files that there were.
+        for day in () if any(self.forgettings.glob("*.json")) else touched:
             self._merge(day)
         return written
 
@@ -100,12 +117,8 @@ class ParquetPredictionLog:
 
         Hours are read from the newest back, until there are enough. `failed`: only requests that got no answer.
         """
-        import pyarrow as pa
-
-        known: dict[str, int] = json.loads(self._positions.read_bytes()) if self._positions.exists() else {}
         # Segments before files: what becomes Parquet in between is read twice, and counts once.
-        tables = [pa.table(columns_of(header, rows)) for header, rows in unread_rows(self._segments, known)]
-        found = chosen(tables, since, failed)
+        found = chosen(self.unread(), since, failed)
         for begins, hour in self._hours_back(since):
             files = lambda hour=hour: sorted(hour.glob("*.parquet"))  # noqa: E731
             if failed and not any_failed(self._tables(files, ["outcome"])):
@@ -115,11 +128,30 @@ class ParquetPredictionLog:
                 break
         return found.slice(max(0, found.num_rows - count))
 
+    def older(self, than: datetime) -> list[Path]:
+        """Folders of hours that ended before an instant, oldest first."""
+        return [hour for begins, hour in self._hours_back(None) if begins + timedelta(hours=1) <= than][::-1]
+
+    def remove_hour(self, hour: Path) -> None:
+        """Delete the files of an hour, and its day where that was the last."""
+        with self.alone():
+            shutil.rmtree(hour, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                hour.parent.rmdir()
+
+    def unread(self) -> list[pa.Table]:
+        """Rows that are in segments still, a table for each."""
+        import pyarrow as pa
+
+        known: dict[str, int] = json.loads(self._positions.read_bytes()) if self._positions.exists() else {}
+        return [pa.table(columns_of(header, rows)) for header, rows in unread_rows(self._segments, known)]
+
     def _hours_back(self, since: datetime | None) -> Iterator[tuple[datetime, Path]]:
         """Folders of hours with their beginnings, the newest first."""
         days = sorted(self._folder.iterdir(), reverse=True) if self._folder.is_dir() else []
         for day in days:
-            for hour in sorted(day.iterdir(), reverse=True):
+            # A day may be deleted while somebody reads.
+            for hour in sorted(day.iterdir(), reverse=True) if day.is_dir() else ():
                 begins = _begins(day, hour)
                 if since is not None and begins + timedelta(hours=1) <= since:
                     return

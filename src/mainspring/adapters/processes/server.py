@@ -9,6 +9,7 @@ has passed. One that hangs is killed, and so started again.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from mainspring.domain.model_version import ModelVersion
 from mainspring.domain.rollout import Endpoint
 from mainspring.serving.config import OnlineStoreConfig, ServeConfig
 from mainspring.serving.process import LOCK
+from mainspring.settings.log_key import environment, key_file, log_key
 from mainspring.settings.paths import ProjectPaths
 from mainspring.settings.project import ProjectSettings
 from mainspring.telemetry.logs import Log
@@ -92,6 +94,7 @@ class LaptopModelServer:
             on_log_failure=serving.on_log_failure,
             error_share=self._error_shares.get(build, 0.0),
             grpc_port=free_port() if serving.grpc else 0,
+            **self._log_policy(),
         )
         _write(folder / CONFIG, to_json(config, indent=2))
         self._spawn(folder, config.version, build, config.port, 1)
@@ -119,6 +122,29 @@ class LaptopModelServer:
             # From here on it should not run, and is ended even when this process is killed before it is.
             folder.rename(gone)
             self._clear(gone)
+
+    def logging_otherwise(self) -> list[tuple[str, str]]:
+        """Version and build of predictors that were started when the project's `log:` said something else."""
+        wanted = json.loads(to_json(self._log_policy()))
+        found = []
+        for folder in self._paths.serving.iterdir() if self._paths.serving.is_dir() else []:
+            known, config = _read(folder / ENDPOINT), _read(folder / CONFIG)
+            if known and config and any((config.get(key) or type(value)()) != value for key, value in wanted.items()):
+                found.append((known["version"], known["build"]))
+        return sorted(found)
+
+    def _log_policy(self) -> dict[str, Any]:
+        log = self._settings.log
+        if not log.unwatched:
+            return {"log_drop": (), "log_hash": (), "log_key_file": ""}
+        log_key(log, self._paths)  # so that it is there
+        # Entities are logged under the names of the request's columns.
+        columns = self._settings.features.entities
+        return {
+            "log_drop": tuple(columns.get(name, name) for name in log.drop),
+            "log_hash": tuple(columns.get(name, name) for name in log.hash),
+            "log_key_file": key_file(log, self._paths),
+        }
 
     def _clear(self, gone: Path) -> None:
         known = _read(gone / ENDPOINT)
@@ -177,6 +203,7 @@ class LaptopModelServer:
         # The port may have gone to somebody else in the meantime.
         config["port"] = free_port()
         config["grpc_port"] = free_port() if config.get("grpc_port") else 0
+        config |= self._log_policy()
         _write(folder / CONFIG, json.dumps(config, indent=2).encode())
         return self._spawn(folder, known["version"], known["build"], config["port"], starts)
 
@@ -188,6 +215,7 @@ class LaptopModelServer:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
+                env={**os.environ, **environment(self._settings.log)},
             )
         self._children.append(child)
         return self._put(folder, version, build, port, child.pid, starts)

@@ -67,7 +67,7 @@ def evaluate(call: StepCall) -> dict[str, float]:
     verdict = judge(
         HeldOut(truth(held.column(LABEL), signature), candidate, blocks_of(held), theirs, columns), settings, beside
     )
-    (folder / HELD_OUT).write_bytes(to_json([float(one) for one in _first(candidate)]))
+    (folder / HELD_OUT).write_bytes(to_json([float(one) for one in first_of(candidate)]))
     (folder / record.EVALUATION).write_bytes(to_json(verdict, indent=2))
     looked_at = from_json(list[Importance], (call.inputs["metrics"] / record.IMPORTANCE).read_bytes())
     curve = from_json(LearningCurve, (call.inputs["metrics"] / record.CURVE).read_bytes())
@@ -138,7 +138,7 @@ def _own(recipe: Recipe, folder: Path, card: ModelCard, held: pa.Table) -> Mappi
     return own_numbers(recipe, to_evaluate(folder, card, recipe), data)
 
 
-def _first(outputs: Any) -> Any:
+def first_of(outputs: Any) -> Any:
     """What stands for the answer where one number has to: the chance or value, of several classes the largest chance."""
     return outputs.max(axis=1) if outputs.ndim == 2 else outputs
 

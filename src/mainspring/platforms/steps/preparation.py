@@ -17,6 +17,7 @@ from mainspring.features.questions import (
 )
 from mainspring.pipeline import split as parts
 from mainspring.pipeline.split import PART
+from mainspring.platforms.personal import refuse_strange_columns
 from mainspring.platforms.steps.call import FACTS, RESULTS, SIGNATURE, Facts, StepCall, read_rows, write_rows
 from mainspring.ports import ExpectationResult
 
@@ -90,6 +91,7 @@ def engineer(call: StepCall) -> dict[str, float]:
     time = EVENT_TIME if EVENT_TIME in rows.column_names else None
     divided = parts.divide(rows, settings.split, time=time, known_at=call.known_at)
     rows = rows.append_column(PART, pa.array(divided.parts))
+    refuse_strange_columns(settings, [*sources, *entities])
     signature = signature_of(settings, rows, sources, entities)
     parts.require_classes(rows.column(LABEL), divided.parts, signature)
     folder = call.outputs["training_set"]
