@@ -14,6 +14,7 @@ from mainspring.adapters.processes.server import LaptopModelServer
 from mainspring.adapters.sql.ledger import SqliteLedger
 from mainspring.labels.known import KnownLabels
 from mainspring.loop.platform import Platform
+from mainspring.platforms.business import business_of
 from mainspring.platforms.challenger import LaptopChallengers
 from mainspring.platforms.drift import LaptopDrift
 from mainspring.platforms.laptop import LaptopFeatures
@@ -25,6 +26,7 @@ from mainspring.serving.config import OnlineStoreConfig, OnlineView
 from mainspring.settings.load import LoadedProject
 
 _SHADOW_SECONDS = 5.0
+_BUSINESS_SECONDS = 60.0
 
 
 def laptop(
@@ -40,7 +42,7 @@ def laptop(
     features = LaptopFeatures(loaded)
     registry = MlflowRegistry(settings.name, Tracking(settings, paths), paths.models)
     log = ParquetPredictionLog(paths)
-    evidence = EnvoyEvidence(paths)
+    evidence = EnvoyEvidence(paths, settings.rollout, replayed=replayed)
     labels = KnownLabels(features.questions)
     server = LaptopModelServer(
         settings, paths, replayed=replayed, online=lambda: online_store(loaded, features), error_shares=error_shares
@@ -63,6 +65,9 @@ def laptop(
             settings,
             evidence,
             LaptopShadow(settings, log, labels, registry, every_seconds=0.0 if replayed else _SHADOW_SECONDS),
+            business_of(
+                settings, lambda: features.sources, evidence, every_seconds=0.0 if replayed else _BUSINESS_SECONDS
+            ),
         ),
         record_failures=evidence.record_failures,
     )
