@@ -163,7 +163,8 @@ class TrafficRouter(Protocol):
     """Envoy or Istio: sends callers to stable and candidate as a `Rollout` says.
 
     `tests/adapters/traffic` is what all of them do. What a request was assigned is stamped into its headers before any
-    fail-over: `mainspring-arm`, `-rollout`, `-weight`, `-cohort`, and on a copy `mainspring-role: shadow`.
+    fail-over: `mainspring-arm`, `-rollout`, `-weight`, `-cohort`, `-user` (the user's key, hashed with the rollout's salt), and
+    on a copy `mainspring-role: shadow`.
     """
 
     def apply(self, rollout: Rollout, endpoints: Sequence[Endpoint]) -> None:

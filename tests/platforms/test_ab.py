@@ -250,12 +250,36 @@ def test_kinds_of_what_a_user_brings(tmp_path, kind, values):
     assert found.unmeasured == (1 if kind == "mean" else 0)
 
 
-def test_a_column_that_is_not_there_is_named(tmp_path):
+def test_orders_that_meet_nobody_are_told(tmp_path):
+    shop = Shop(tmp_path, business={**BUSINESS, "key": "request_id"})
+    shop.week(0.2, users=400)
+    found, verdict = shop.look(END)
+    assert found.business.outcome == "INCONCLUSIVE"
+    assert verdict.action == "continue"
+    assert "rows met anybody: `rollout.business.key` has to name what callers send" in verdict.reason
+
+
+def test_a_column_without_numbers_is_told(tmp_path):
+    shop = Shop(tmp_path, business={**BUSINESS, "column": "request_id"})
+    shop.week(1, users=50)
+    assert "rollout.business cannot be read: column 'request_id' has no numbers" in shop.look(END)[0].blind
+
+
+def test_a_source_that_cannot_be_read_accepts_nothing_and_stops_no_way_back(tmp_path):
     shop = Shop(tmp_path, business={**BUSINESS, "column": "profit"})
-    shop.week(1, users=10)
+    shop.week(1, users=400)
+    found, verdict = shop.look(END)
+    assert (found.business.outcome, verdict.action) == ("INCONCLUSIVE", "continue")
+    assert (
+        "nothing is accepted: rollout.business cannot be read: source 'orders' has no column 'profit'" in verdict.reason
+    )
     with pytest.raises(ConfigError, match="source 'orders' has no column 'profit'") as error:
-        shop.look(END)
+        brought(shop, END)
     assert error.value.where == "mainspring.yaml: rollout.business.column"
+    shop.orders.unlink()
+    for place in range(100):
+        shop.ask(f"bad{place}", "candidate", AT + timedelta(days=6), failed=True)
+    assert shop.look(END)[1].action == "roll_back"
 
 
 def test_status_looks_at_what_the_loop_has_counted_and_changes_nothing(tmp_path):

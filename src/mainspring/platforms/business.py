@@ -11,27 +11,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mainspring.adapters.envoy.user_hash import hashed_user
-from mainspring.domain.errors import ConfigError
+from mainspring.domain.errors import ConfigError, DataError, MainspringError
 from mainspring.domain.rollout import Rollout
 from mainspring.domain.time import TimeWindow
 from mainspring.ports import MetricsSource, Source
 from mainspring.rollout.evidence.budget import Budget
 from mainspring.rollout.evidence.business import BusinessLimits, judge_business
 from mainspring.rollout.evidence.verdict import Evidence
-from mainspring.settings.project import ProjectSettings
+from mainspring.settings.project import ProjectSettings, SourceSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Sources = Callable[[], Mapping[str, Source]]
+Places = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
 class Brought:
     """What each unit brought [units], clipped to the range, in the order in which their time was over.
 
-    `clipped` values were beyond the range, `waiting` units are not over yet, `unmeasured` had no row of which there is a mean,
-    `strangers` are rows in the window that are of nobody who was split.
+    `clipped` values were beyond the range, `waiting` units are not over yet, `unmeasured` had no row of which there is a mean.
+    Of `rows` since the first unit came, `strangers` are of nobody who was split.
     """
 
     values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
@@ -39,7 +40,15 @@ class Brought:
     clipped: int = 0
     waiting: int = 0
     unmeasured: int = 0
+    rows: int = 0
     strangers: int = 0
+
+    @property
+    def blind(self) -> str:
+        """Why this says nothing of anybody; "" when it does."""
+        if not self.rows or self.rows > self.strangers:
+            return ""
+        return f"none of {self.rows} rows met anybody: `rollout.business.key` has to name what callers send"
 
     @property
     def words(self) -> str:
@@ -62,17 +71,32 @@ class LaptopBusiness:
         self._sources = sources
         self._evidence = evidence
         self._every_seconds = every_seconds
-        self._last: tuple[tuple[str, int], float, Evidence] | None = None
+        self._last: tuple[tuple[str, int], float, tuple[Evidence, str]] | None = None
 
-    def judge(self, rollout: Rollout, now: datetime, budget: Budget) -> Evidence | None:
-        """The verdict on the units of the rollout's step so far; None where there is no such metric, or nothing is split."""
+    def judge(self, rollout: Rollout, now: datetime, budget: Budget) -> tuple[Evidence | None, str]:
+        """The verdict on the units of the rollout's step so far, None where there is no such metric or nothing is split; and why
+        nothing may be accepted meanwhile, "" when nothing speaks against it.
+
+        A source that cannot be read stops nobody from going back for another reason.
+        """
         metric = self._settings.rollout.business
         if metric is None or not rollout.splits:
-            return None
+            return None, ""
         step, at = (rollout.id, rollout.step), time.monotonic()
         if self._last is not None and self._last[0] == step and at - self._last[1] < self._every_seconds:
             return self._last[2]
-        brought = self.brought(rollout, now)
+        unit = "users" if rollout.sticky_header else "requests"
+        try:
+            found = self._judge(self.brought(rollout, now), rollout, budget, unit)
+        except MainspringError as error:
+            blind = f"rollout.business cannot be read: {error.what}"
+            found = Evidence("INCONCLUSIVE", blind, unit=unit), blind
+        self._last = (step, at, found)
+        return found
+
+    def _judge(self, brought: Brought, rollout: Rollout, budget: Budget, unit: str) -> tuple[Evidence, str]:
+        metric = self._settings.rollout.business
+        assert metric is not None
         splits = sum(one.kind != "shadow" for one in rollout.steps)
         found = judge_business(
             brought.values,
@@ -83,11 +107,10 @@ class LaptopBusiness:
             # Every weight has its own users, and its own share of what may go back falsely.
             alpha_to_reject=(budget.alpha_of("business") or budget.alpha) / splits,
             alpha_to_accept=budget.alpha_to_accept,
-            unit="users" if rollout.sticky_header else "requests",
+            unit=unit,
         )
-        found = replace(found, reason="; ".join(filter(None, [found.reason, brought.words])))
-        self._last = (step, at, found)
-        return found
+        told = "; ".join(filter(None, [found.reason, brought.words, brought.blind]))
+        return replace(found, reason=told), brought.blind
 
     def brought(self, rollout: Rollout, now: datetime) -> Brought:
         """What the units at the rollout's present weight brought, of those whose time is over `now`.
@@ -108,34 +131,22 @@ class LaptopBusiness:
         first = members.column("since")[0].as_py()
         rows = self._sources()[metric.source].read(known_at=now, window=TimeWindow(first, now))
         require_columns(self._settings, metric.source, rows.column_names)
-        unit = _place(members, rows, rollout, self._settings, metric.join)
-        at = rows.column(str(source.time)).to_numpy().astype("datetime64[us]")
-        known = (
-            rows.column(source.available_at).to_numpy().astype("datetime64[us]")
-            if source.available_at is not None
-            else at + _span(source.delay)
-        )
+        unit = _units(rows.column(metric.key_column), members, rollout, metric.join)
+        at, known = _times(rows, source)
         numbers = _numbers(rows, metric.column)
-        of = np.maximum(unit, 0)
-        counted = (unit >= 0) & (at >= since[of]) & (at < since[of] + _span(metric.window)) & ~np.isnan(numbers)
-        counted &= known <= since[of] + _span(metric.window + wait)
-        sums = np.bincount(of[counted], weights=numbers[counted], minlength=len(since))[over]
-        count = np.bincount(of[counted & (numbers != 0)], minlength=len(since))[over]
-        return self._clipped(sums, count, np.bincount(of[counted], minlength=len(since))[over], arms, waiting, unit)
-
-    def _clipped(self, sums: Any, nonzero: Any, count: Any, arms: Any, waiting: int, unit: Any) -> Brought:
-        metric = self._settings.rollout.business
-        assert metric is not None
-        measured = count > 0 if metric.kind == "mean" else np.ones(len(sums), np.bool_)
-        values = {
-            "sum": sums,
-            "any": (nonzero > 0).astype(np.float64),
-            "mean": np.divide(sums, count, out=np.zeros_like(sums), where=count > 0),
-        }[metric.kind][measured]
-        low, high = metric.range
-        beyond = int(((values < low) | (values > high)).sum())
+        began = since[np.maximum(unit, 0)]
+        counted = (unit >= 0) & (at >= began) & (at < began + _span(metric.window)) & ~np.isnan(numbers)
+        counted &= known <= began + _span(metric.window + wait)
+        values, measured = _values(metric.kind, unit[counted], numbers[counted], len(since))
+        values, measured, low, high = values[over], measured[over], *metric.range
         return Brought(
-            np.clip(values, low, high), arms[measured], beyond, waiting, int((~measured).sum()), int((unit < 0).sum())
+            np.clip(values[measured], low, high),
+            arms[measured],
+            clipped=int(((values < low) | (values > high)).sum()),
+            waiting=waiting,
+            unmeasured=int((~measured).sum()),
+            rows=len(unit),
+            strangers=int((unit < 0).sum()),
         )
 
 
@@ -162,40 +173,66 @@ def business_of(
     return LaptopBusiness(settings, sources, evidence, every_seconds=every_seconds)
 
 
-def _place(members: pa.Table, rows: pa.Table, rollout: Rollout, settings: ProjectSettings, join: str) -> Any:
+def _units(column: pa.ChunkedArray, members: pa.Table, rollout: Rollout, join: str) -> Places:
     """Each row's unit [rows], by its place among the members; -1 for a row of nobody who was split."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    metric = settings.rollout.business
-    assert metric is not None
-    keys = rows.column(metric.key_column).cast(pa.string())
+    keys = column.cast(pa.string()).combine_chunks()
     if join == "user":
-        each = keys.combine_chunks().dictionary_encode()
         salt = rollout.salt or rollout.id
+        each = keys.dictionary_encode()
         hashes = pa.array([hashed_user(salt, key) for key in each.dictionary.to_pylist()], pa.string())
-        found = pc.index_in(hashes, value_set=members.column("user")).to_numpy(zero_copy_only=False)
-        found = np.where(np.isnan(found.astype(np.float64)), -1, found.astype(np.float64))
-        of_key = each.indices.to_numpy(zero_copy_only=False).astype(np.float64)
-        known = ~np.isnan(of_key)
-        place = np.full(len(of_key), -1)
-        place[known] = found[of_key[known].astype(int)]
-        return place.astype(int)
-    if rollout.sticky_header:
-        owned = members.column("requests").combine_chunks()
-        owner = pc.list_parent_indices(owned).to_numpy(zero_copy_only=False)
-        at = pc.index_in(keys, value_set=owned.flatten()).to_numpy(zero_copy_only=False).astype(np.float64)
-        return np.array([-1 if np.isnan(one) else owner[int(one)] for one in at], int)
-    at = pc.index_in(keys, value_set=members.column("user")).to_numpy(zero_copy_only=False).astype(np.float64)
-    return np.where(np.isnan(at), -1, at).astype(int)
+        return _among(hashes.take(each.indices), members.column("user"))
+    if not rollout.sticky_header:
+        return _among(keys, members.column("user"))
+    owned = members.column("requests").combine_chunks()
+    owners = np.append(pc.list_parent_indices(owned).to_numpy(zero_copy_only=False).astype(np.int64), -1)
+    return owners[_among(keys, owned.flatten())]
+
+
+def _among(keys: pa.Array, known: pa.Array | pa.ChunkedArray) -> Places:
+    """Each key's place among the known ones [keys], -1 for one that is none of them."""
+    import pyarrow.compute as pc
+
+    place = pc.index_in(keys, value_set=known)
+    return np.asarray(
+        pc.fill_null(pc.if_else(pc.is_valid(keys), place, None), -1).to_numpy(zero_copy_only=False), np.int64
+    )
+
+
+def _times(rows: pa.Table, source: SourceSettings) -> tuple[Any, Any]:
+    """When each row happened, and when it became known."""
+    at = rows.column(str(source.time)).to_numpy().astype("datetime64[us]")
+    if source.available_at is None:
+        return at, at + _span(source.delay)
+    return at, rows.column(source.available_at).to_numpy().astype("datetime64[us]")
+
+
+def _values(kind: str, unit: Places, numbers: Any, units: int) -> tuple[Any, Any]:
+    """What each of so many units brought, and whether there is such a number, from the numbers [rows] of units [rows]."""
+    sums = np.bincount(unit, weights=numbers, minlength=units).astype(np.float64)
+    if kind == "sum":
+        return sums, np.ones(units, np.bool_)
+    if kind == "any":
+        return (np.bincount(unit[numbers != 0], minlength=units) > 0).astype(np.float64), np.ones(units, np.bool_)
+    count = np.bincount(unit, minlength=units)
+    return sums / np.maximum(count, 1), count > 0
 
 
 def _numbers(rows: pa.Table, column: str | None) -> Any:
+    """The number in each row, NaN where there is none."""
     import pyarrow as pa
 
     if column is None:
         return np.ones(rows.num_rows)
-    return rows.column(column).cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float64)
+    try:
+        found = rows.column(column).cast(pa.float64())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(
+            f"column {column!r} has no numbers: {error}", where="mainspring.yaml: rollout.business.column"
+        ) from error
+    return found.to_numpy(zero_copy_only=False).astype(np.float64)
 
 
 def _instant(at: datetime) -> np.datetime64:

@@ -66,7 +66,9 @@ class LaptopRolloutTests:
             return StepEvidence(report.answered, Evidence("INCONCLUSIVE", "no test but quality's"), tested)
         watch = self._watch(rollout)
         # The units of the business metric are those that the watch has counted.
-        business = self._business.judge(rollout, now, self._budget) if self._business is not None else None
+        business, blind = None, ""
+        if self._business is not None:
+            business, blind = self._business.judge(rollout, now, self._budget)
         tests = watch.evidence(self._budget, quality=quality, business=business)
         if rollout.phase == "shadow":
             words = report.words if report.answered else ""
@@ -83,6 +85,7 @@ class LaptopRolloutTests:
             split_off=watch.split_off,
             users=users,
             business=business,
+            blind=blind,
         )
 
     def _watch(self, rollout: Rollout) -> Watch:
@@ -99,7 +102,7 @@ class LaptopRolloutTests:
         rounds = self._rounds(rollout)
         if rollout.sticky_header:
             self._kept = (rollout.id, watch)
-            return replace(watch, rounds=rounds)
+            return replace(watch, by_user=True, rounds=rounds)
         watch = watch.after(batches[watch.batches : -1])
         self._kept = (rollout.id, watch)
         return watch.after(batches[-1:])

@@ -26,7 +26,7 @@ class Judgement:
 @dataclass(frozen=True, slots=True)
 class StepEvidence:
     """What is known at a step: requests of the candidate (a shadow's: its copies), all tests as one, and the verdicts of quality
-    and business alone. `users` are the candidate's where they keep their arm.
+    and business alone. `users` are the candidate's where they keep their arm; `blind` says what has to be seen and is not.
 
     `counted` says what the tests counted, in a few words, and `words` what a person should know besides;
     `split_off` that traffic was not split as asked.
@@ -40,6 +40,7 @@ class StepEvidence:
     split_off: bool = False
     users: int = 0
     business: Evidence | None = None
+    blind: str = ""
 
 
 def judge(rollout: Rollout, found: StepEvidence, settings: RolloutSettings, now: datetime) -> Judgement:
@@ -73,9 +74,12 @@ def judge(rollout: Rollout, found: StepEvidence, settings: RolloutSettings, now:
         return so("continue", f"{found.users} of at least {step.min_users} users of the candidate so far")
     if found.split_off:
         return so("continue", tests.reason)
+    if found.blind:
+        return so("continue", f"nothing is accepted: {found.blind}")
     asked, decides = _asked(step, found, settings)
     if decides is None:
-        return so(_on(rollout), f"no harm found: {found.counted}")
+        brought = [] if found.business is None else [found.business.reason]
+        return so(_on(rollout), "; ".join([f"no harm found: {found.counted}", *brought]))
     if decides.outcome == "ACCEPT":
         return so(_on(rollout), f"{decides}")
     if now - since >= settings.undecided.after and settings.undecided.then == "roll_back":

@@ -22,7 +22,7 @@ class Watch:
     """The tests of a rollout. `tau_seconds` is what counts as slow, 0.0 where there is no past to fix it from.
 
     `batches` are how many were taken in; `copies` and `originals` are a shadow's counts so far. Where users keep their arm
-    there are `rounds` of them in place of batches.
+    (`by_user`) there are `rounds` of them in place of batches, and copies have their half of alpha from the beginning.
     """
 
     errors: ErrorProcess
@@ -32,6 +32,7 @@ class Watch:
     batches: int = 0
     originals: ArmCounts = field(default_factory=ArmCounts)
     copies: ArmCounts = field(default_factory=ArmCounts)
+    by_user: bool = False
     rounds: tuple[UserRound, ...] = ()
 
     def after(self, batches: Sequence[EvidenceBatch]) -> Watch:
@@ -91,8 +92,8 @@ class Watch:
 
     @property
     def _split(self) -> Evidence | None:
-        if self.rounds:
-            return judge_users_split(self.rounds)
+        if self.by_user:
+            return judge_users_split(self.rounds) if self.rounds else None
         return judge_split(self.split) if self.batches else None
 
     def evidence(
@@ -109,12 +110,12 @@ class Watch:
         return together(tests, self._split)
 
     def _errors(self, alpha: float) -> Evidence:
-        if self.rounds:
+        if self.by_user:
             return judge_users(self.rounds, self.errors.limits, alpha, before=self.errors)
         return judge_errors(self.errors, alpha)
 
     def _latency(self, alpha: float) -> Evidence:
-        if self.rounds:
+        if self.by_user:
             return judge_slow_users(self.rounds, self.slow.limits, alpha, self.tau_seconds)
         return judge_latency(self.slow, alpha, self.tau_seconds)
 

@@ -144,7 +144,7 @@ class CanarySettings(Part):
     time: Duration | None = None
     """Least event time. None: `rollout.step_time`."""
     min_requests: int | None = Field(default=None, ge=0)
-    """Least requests of the candidate. None: `rollout.min_requests`."""
+    """Least requests of the candidate; where users keep their arm, as many users. None: `rollout.min_requests`."""
 
 
 class CohortSettings(Part):
@@ -242,8 +242,8 @@ class RolloutSettings(Part):
     step_time: Duration = timedelta(days=1)
     """Least event time at each step: one daily cycle."""
     min_requests: int = Field(default=50, ge=0)
-    """Least requests of the candidate at each step. Of candidates that fail a fifth of their requests at a weight of 10 %, 19
-    of 20 are found within 50 of them."""
+    """Least requests of the candidate at each step; of a canary whose users keep their arm as many users, too. Of candidates
+    that fail a fifth of their requests at a weight of 10 %, 19 of 20 are found within 50 of them."""
     alpha: float = Field(default=0.05, gt=0, lt=1)
     """The share of good candidates that may go back by chance: one budget for all tests of a rollout."""
     budget: BudgetSettings = BudgetSettings()
@@ -316,7 +316,7 @@ class RolloutSettings(Part):
         if isinstance(of, ShadowSettings):
             return RolloutStep("shadow", of.percent, time.total_seconds(), least)
         if isinstance(of, CanarySettings):
-            return RolloutStep("canary", of.weight, time.total_seconds(), least)
+            return RolloutStep("canary", of.weight, time.total_seconds(), least, least if self.sticky_header else 0)
         cohorts = of.cohorts
         return RolloutStep(
             "ab",

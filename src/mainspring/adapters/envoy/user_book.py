@@ -56,7 +56,6 @@ class UserBook:
         self._writes = writes
         self._connection: sqlite3.Connection | None = None
         self._pid = -1
-        self._known: tuple[str, UserTally] | None = None
 
     def place(self) -> Place:
         """How far the log was read."""

@@ -12,7 +12,7 @@ import json
 USER = "mainspring-user"
 _LONGEST_KEY = 4096
 
-# SHA-256 (FIPS 180-4). Envoy's Lua has no hash of its own; LuaJIT compiles this to a few microseconds a request.
+# SHA-256 (FIPS 180-4). Envoy's Lua has no hash of its own; this costs Envoy about 25 microseconds a request.
 _LUA = """
 local band, bnot, bxor, ror, rshift, tobit, tohex = bit.band, bit.bnot, bit.bxor, bit.ror, bit.rshift, bit.tobit, bit.tohex
 local k, h0, primes, n = {}, {}, 0, 2

@@ -114,8 +114,10 @@ more than 2%. Odds against chance: harm over a million to 1 (needs 100 to 1).
         return Evidence("REJECT", f"{told}, {lost}", found, needed, unit=unit)
     waits = [_still(won[name], found[name], needed[name]) for name in names]
     soonest = min((one for one in waits if one is not None), default=None)
-    shown = "" if asked == "no_harm" else f"not shown to be {'a match' if asked == 'match' else 'better'}, nor "
-    return Evidence("INCONCLUSIVE", f"{told}, {shown}not shown to be harm", found, needed, soonest, unit)
+    shown = {"no_harm": "not shown", "match": "not shown to be a match, nor", "beat": "not shown to be better, nor"}[
+        asked
+    ]
+    return Evidence("INCONCLUSIVE", f"{told}, {shown} to be harm", found, needed, soonest, unit)
 
 
 def _means(values: Numbers, ours: Flags, unit: str) -> str:
