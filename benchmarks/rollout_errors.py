@@ -21,6 +21,7 @@ from mainspring.rollout.evidence.blocks import paired_range, pooled
 from mainspring.rollout.evidence.errors import ErrorBatch, ErrorLimits, ErrorProcess
 from mainspring.rollout.evidence.quality import Test, accept_log_e, every_block_log_e
 from report import Row, report
+from rollout_users import business, sticky_rollbacks
 from rollout_worlds import RATE, Counts, Numbers, counts, differences, error_rates, flights_losses
 
 ALPHA, WEIGHT, LIMITS = 0.05, 0.1, ErrorLimits(ratio=1.5, margin=0.005)
@@ -45,6 +46,8 @@ def main() -> None:
         *false_promotions(rng, arguments.rollouts),
         *flights_promotions(),
         *quality_waits(rng, arguments.rollouts // 5),
+        *sticky_rollbacks(np.random.default_rng(12), arguments.rollouts // 10),
+        *business(np.random.default_rng(13), arguments.rollouts // 5),
     ]
     report([replace(row, unit="") for row in rows], as_json=arguments.json)
 

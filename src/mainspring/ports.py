@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mainspring.domain.decision import Alert, Decision
 from mainspring.domain.model_version import ModelVersion
-from mainspring.domain.rollout import Arm, ArmCounts, Endpoint, EvidenceBatch, Rollout
+from mainspring.domain.rollout import Arm, ArmCounts, Endpoint, EvidenceBatch, Rollout, UserRound
 from mainspring.domain.run import Run
 from mainspring.domain.time import TimeWindow
 
@@ -163,7 +163,8 @@ class TrafficRouter(Protocol):
     """Envoy or Istio: sends callers to stable and candidate as a `Rollout` says.
 
     `tests/adapters/traffic` is what all of them do. What a request was assigned is stamped into its headers before any
-    fail-over: `mainspring-arm`, `-rollout`, `-weight`, `-cohort`, and on a copy `mainspring-role: shadow`.
+    fail-over: `mainspring-arm`, `-rollout`, `-weight`, `-cohort`, `-user` (the user's key, hashed with the rollout's salt), and
+    on a copy `mainspring-role: shadow`.
     """
 
     def apply(self, rollout: Rollout, endpoints: Sequence[Endpoint]) -> None:
@@ -196,6 +197,15 @@ class MetricsSource(Protocol):
 
     def shadows(self, rollout_id: str) -> ArmCounts:
         """What the candidate answered to copies of stable's requests."""
+        ...
+
+    def users(self, rollout_id: str) -> Sequence[UserRound]:
+        """Users who keep their arm, each counted once a round, in the order in which the rounds began."""
+        ...
+
+    def members(self, rollout_id: str, weight_percent: int) -> pa.Table:
+        """Each user at that weight, oldest first: `user` (a hash with the rollout's salt, or the id of a request that is a unit
+        of its own), `arm`, `since`, and the ids of his `requests` where they are kept."""
         ...
 
 

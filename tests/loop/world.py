@@ -57,6 +57,7 @@ class World:
         self.versions, self.running, self.runs, self.sent = {}, {}, {}, []
         self.weights, self.counts, self.copies, self.quality = {}, {}, ArmCounts(), None
         self.files, self.swept = set(), []
+        self.users, self.business = 0, None
         self.fuse = None
         self.writes = 0
 
@@ -165,6 +166,7 @@ class _Router:
     def apply(self, rollout, endpoints):
         self.world.weights = {"stable": 100 - rollout.weight_percent, "candidate": rollout.weight_percent}
         self.world.mirrored = rollout.mirror_percent
+        self.world.routed = rollout
 
     def observed(self):
         return self.world.weights
@@ -186,8 +188,12 @@ class _Tests:
         else:
             requests = counts.get("candidate", ArmCounts()).requests
             watch = watch.after([EvidenceBatch(rollout.weight_percent, counts)] if counts and rollout.splits else [])
-        tests = watch.evidence(Budget(), quality=self.world.quality)
-        return StepEvidence(requests, tests, self.world.quality, watch.words, split_off=watch.split_off)
+        business = self.world.business if rollout.splits else None
+        tests = watch.evidence(Budget(), quality=self.world.quality, business=business)
+        return StepEvidence(
+            requests, tests, self.world.quality, watch.words, split_off=watch.split_off, users=self.world.users,
+            business=business,
+        )  # fmt: skip
 
 
 class _Runner:

@@ -34,6 +34,8 @@ expectations = [
 ]
 """
 
+BUSINESS = "rollout: {sticky: x-user, business: {source: days, column: temp, key: customer, range: [0, 50]}}"
+
 
 def check(project):
     begun, told = [], []
@@ -84,6 +86,12 @@ def test_a_sound_project_passes_and_nothing_is_left_behind(project):
         (replaced("mainspring.yaml", "days.csv", "day.csv"), "sources", "there is no such file", "sources.days.path"),
         (replaced("mainspring.yaml", "at: time}", "temp: int}"), "sources", "`temp`: 2,000 of its values", "row 1"),
         (replaced("days.csv", "2026-01-01 05:00:00+00:00", "soon"), "sources", "not a time (row 6: 'soon')", "ISO"),
+        (
+            replaced("mainspring.yaml", "name: towns", "name: towns\n" + BUSINESS),
+            "sources",
+            "source 'days' has no column 'customer'",
+            "rollout.business.key",
+        ),
         (replaced("mainspring.yaml", "column: rain", "column: rian"), "questions", "target.column (rian)", "rain"),
         (
             replaced("mainspring.yaml", "id: day", "id: town"),
@@ -96,7 +104,7 @@ def test_a_sound_project_passes_and_nothing_is_left_behind(project):
         (replaced("training.py", "def train", "def trian"), "training", "no function `train`", "training.py"),
         (replaced("training.py", "data.y)", "data.z)"), "training", "AttributeError", "training.py:10"),
     ],
-    ids=["yaml", "file", "type", "time", "target", "id", "task", "no label yet", "no train", "train fails"],
+    ids=["yaml", "file", "type", "time", "business", "target", "id", "task", "no label yet", "no train", "train fails"],
 )
 def test_the_first_fault_says_what_where_and_what_next(project, edit, name, message, detail):
     edit(project)

@@ -97,16 +97,41 @@ class EvidenceBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class UserRound:
+    """Users who keep their arm, each counted once, by assigned arm, all split at one weight.
+
+    In the round of a `step` a user counts from his first request at that weight on, for as long as `rollout.user_window`. A
+    round of an `hour` is at most that, and everybody counts in each anew. `first` counts first requests, as many as users;
+    `failed` the users whom their arm failed at least once. A request without a key is a user of its own.
+    """
+
+    weight_percent: int
+    kind: Literal["step", "hour"]
+    first: dict[Arm, ArmCounts] = field(default_factory=dict)
+    failed: dict[Arm, int] = field(default_factory=dict)
+
+    def users(self, arm: Arm) -> int:
+        """How many users the arm has."""
+        return self.first.get(arm, ArmCounts()).requests
+
+
+@dataclass(frozen=True, slots=True)
 class RolloutStep:
     """What a candidate goes through for at least `seconds` of event time and `min_requests` requests.
 
-    `percent` is the share of the traffic that is copied to it (`shadow`) or that it answers (`canary`).
+    `percent` is the share of the traffic that is copied to it (`shadow`) or that it answers (`canary`, `ab`). Where users
+    keep their arm, at least `min_users` of the candidate are waited for. `evidence` is what an `ab` step has to show in the
+    business metric, and `cohorts` are callers who get an arm by the value of `cohort_header`, from this step on.
     """
 
-    kind: Literal["shadow", "canary"]
+    kind: Literal["shadow", "canary", "ab"]
     percent: int
     seconds: float
     min_requests: int
+    min_users: int = 0
+    evidence: Literal["no_harm", "match", "beat"] = "no_harm"
+    cohort_header: str = ""
+    cohorts: dict[str, Arm] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +172,8 @@ class Rollout:
     cohort_header: str = ""
     cohorts: dict[str, Arm] = field(default_factory=dict)
     sticky_header: str = ""
+    salt: str = ""
+    """What users' keys are hashed with before anything is written of them; drawn at the beginning, forgotten at the end."""
 
     def __post_init__(self) -> None:
         for share in (self.weight_percent, self.mirror_percent):

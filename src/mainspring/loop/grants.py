@@ -44,6 +44,9 @@ def in_words(rollout: Rollout) -> str:
     """A rollout that is under way."""
     if rollout.phase == "guard":
         return f"version {rollout.stable}, guarded: version {rollout.candidate} is warm"
+    if rollout.phase == "canary" and rollout.steps and rollout.steps[rollout.step].kind == "ab":
+        paused = f", paused by {rollout.paused_by}" if rollout.paused_by else ""
+        return f"version {rollout.candidate}, A/B with {rollout.weight_percent} % of the users{paused}"
     share = {
         "canary": f" at {rollout.weight_percent} %",
         "shadow": f" of {rollout.mirror_percent} % of the traffic",

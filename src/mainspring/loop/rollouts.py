@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -52,6 +53,7 @@ def begin(
     now = platform.clock.now()
     name = f"{current.stable or 'none'}-to-{version}{'-' + build if build else ''}"
     began = len([one for one in platform.ledger.decisions(kind="rollout_started") if one.numbers.get("name") == name])
+    sticky = platform.settings.rollout.sticky_header
     rollout = Rollout(
         f"{name}-{began + 1}",
         current.stable,
@@ -59,6 +61,8 @@ def begin(
         build,
         phase="deploying",
         steps=_strategy(platform, build),
+        sticky_header=sticky,
+        salt=secrets.token_hex(16) if sticky else "",
         reason=reason,
         started_at=now,
         phase_since=now,
@@ -159,14 +163,18 @@ def _enter(platform: Platform, rollout: Rollout, place: int, why: str, numbers: 
         rollout,
         evidence=past,
         tau_seconds=tau,
-        phase=step.kind,
+        phase="shadow" if shadow else "canary",
         step=place,
+        # Who was given an arm keeps it.
+        cohort_header=step.cohort_header or rollout.cohort_header,
+        cohorts={**rollout.cohorts, **step.cohorts},
         weight_percent=0 if shadow else step.percent,
         mirror_percent=step.percent if shadow else 0,
         phase_since=platform.clock.now(),
         reason=why,
     )
-    what = f"{step.percent} % of traffic {'copied ' if shadow else ''}to version {rollout.candidate}"
+    of = "users" if step.kind == "ab" or (rollout.sticky_header and not shadow) else "traffic"
+    what = f"{step.percent} % of {of} {'copied ' if shadow else ''}to version {rollout.candidate}"
     return _decide(platform, entered, "shadow" if shadow else "weight", what, why, numbers)
 
 
@@ -328,6 +336,8 @@ def _retiring(platform: Platform, rollout: Rollout) -> Outcome:
         if endpoint.version not in warm or endpoint.build:
             platform.server.stop(endpoint.version, build=endpoint.build)
     rested = replace(rollout, phase="idle", phase_since=platform.clock.now(), evidence={}, steps=(), step=0)
+    # With the salt goes what ties hashes to people.
+    rested = replace(rested, salt="", sticky_header="", cohort_header="", cohorts={})
     platform.ledger.put_state({ROLLOUT: dump(rested)})
     return MOVED
 

@@ -21,6 +21,7 @@ from mainspring.domain.model_version import Signature
 from mainspring.features.questions import EVENT_TIME, LABEL, labelled
 from mainspring.pipeline.split import HOLDOUT, divide, require_classes
 from mainspring.pipeline.training import TRAINING_FILE
+from mainspring.platforms.business import require_columns
 from mainspring.platforms.laptop import LaptopFeatures
 from mainspring.platforms.personal import refuse_strange_columns, refuse_strange_columns_of, unwatched_in_words
 from mainspring.platforms.sample import compute_views, refuse_empty, sample
@@ -137,13 +138,14 @@ def _sources(bench: _Bench) -> str:
         with duckdb.connect() as db:
             db.execute("SET TimeZone = 'UTC'")
             query = source.query(db)
-            columns = len(db.execute(f"DESCRIBE {query}").fetchall()) - 1
+            names = [row[0] for row in db.execute(f"DESCRIBE {query}").fetchall()][:-1]  # the last is when it was known
+            require_columns(bench.loaded.settings, name, names)
             ends = f'min("{at}"), max("{at}")' if at else "NULL, NULL"
             rows, first, last = db.execute(f"SELECT count(*), {ends} FROM ({query})").fetchone()
         if not rows:
             raise DataError(f"source {name!r} has no rows", where=str(source.uri), valid="at least one row")
         span = f", {first:%Y-%m-%d} to {last:%Y-%m-%d}" if at else ""
-        found.append(f"{name}: {rows:,} rows x {_count(columns, 'column')}{span}")
+        found.append(f"{name}: {rows:,} rows x {_count(len(names), 'column')}{span}")
     return "; ".join(found)
 
 

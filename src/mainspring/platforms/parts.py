@@ -14,6 +14,7 @@ from mainspring.adapters.processes.server import LaptopModelServer
 from mainspring.adapters.sql.ledger import SqliteLedger
 from mainspring.labels.known import KnownLabels
 from mainspring.loop.platform import Platform
+from mainspring.platforms.business import business_of
 from mainspring.platforms.challenger import LaptopChallengers
 from mainspring.platforms.collect import LaptopCollector
 from mainspring.platforms.drift import LaptopDrift
@@ -26,6 +27,7 @@ from mainspring.serving.config import OnlineStoreConfig, OnlineView
 from mainspring.settings.load import LoadedProject
 
 _SHADOW_SECONDS = 5.0
+_BUSINESS_SECONDS = 60.0
 
 
 def laptop(
@@ -41,7 +43,7 @@ def laptop(
     features = LaptopFeatures(loaded)
     registry = MlflowRegistry(settings.name, Tracking(settings, paths), paths.models)
     log = ParquetPredictionLog(paths)
-    evidence = EnvoyEvidence(paths)
+    evidence = EnvoyEvidence(paths, settings.rollout, replayed=replayed)
     labels = KnownLabels(features.questions, features.labels.beside)
     server = LaptopModelServer(
         settings, paths, replayed=replayed, online=lambda: online_store(loaded, features), error_shares=error_shares
@@ -65,6 +67,9 @@ def laptop(
             settings,
             evidence,
             LaptopShadow(settings, log, labels, registry, every_seconds=0.0 if replayed else _SHADOW_SECONDS),
+            business_of(
+                settings, lambda: features.sources, evidence, every_seconds=0.0 if replayed else _BUSINESS_SECONDS
+            ),
         ),
         record_failures=evidence.record_failures,
         collector=LaptopCollector(loaded, registry, log, ledger),

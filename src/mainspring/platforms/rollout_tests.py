@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from mainspring.domain.errors import ConfigError
-from mainspring.domain.rollout import Arm, ArmCounts, EvidenceBatch, Rollout
+from mainspring.domain.rollout import Arm, ArmCounts, EvidenceBatch, Rollout, UserRound
 from mainspring.domain.shadow_report import ShadowReport
+from mainspring.platforms.business import LaptopBusiness
 from mainspring.platforms.shadow import LaptopShadow
 from mainspring.ports import MetricsSource
 from mainspring.rollout.evidence.blocks import paired_differences, paired_range
@@ -32,15 +33,22 @@ time (decision 16)."""
 class LaptopRolloutTests:
     """`RolloutTests`. Without `shadow` nothing is said of quality: then no log, label or registry is read."""
 
-    def __init__(self, settings: ProjectSettings, evidence: MetricsSource, shadow: LaptopShadow | None) -> None:
+    def __init__(
+        self,
+        settings: ProjectSettings,
+        evidence: MetricsSource,
+        shadow: LaptopShadow | None,
+        business: LaptopBusiness | None = None,
+    ) -> None:
         self._settings = settings
         self._evidence = evidence
         self._shadow = shadow
+        self._business = business
         shares = settings.rollout.budget
-        self._budget = Budget(
-            settings.rollout.alpha,
-            {"errors": shares.errors, "latency": shares.latency, "quality": shares.quality},
-        )
+        weights = {"errors": shares.errors, "latency": shares.latency, "quality": shares.quality}
+        if settings.rollout.business is not None:
+            weights["business"] = shares.business
+        self._budget = Budget(settings.rollout.alpha, weights)
         self._kept: tuple[str, Watch] | None = None
 
     def past(self, rollout: Rollout) -> Mapping[Arm, ArmCounts]:
@@ -57,14 +65,28 @@ class LaptopRolloutTests:
             tested = quality if self._budget.alpha_of("quality") else None
             return StepEvidence(report.answered, Evidence("INCONCLUSIVE", "no test but quality's"), tested)
         watch = self._watch(rollout)
-        tests = watch.evidence(self._budget, quality=quality)
+        # The units of the business metric are those that the watch has counted.
+        business, blind = None, ""
+        if self._business is not None:
+            business, blind = self._business.judge(rollout, now, self._budget)
+        tests = watch.evidence(self._budget, quality=quality, business=business)
         if rollout.phase == "shadow":
             words = report.words if report.answered else ""
             copies = self._evidence.shadows(rollout.id).requests
             return StepEvidence(copies, tests, quality, watch.words, words, split_off=watch.split_off)
         then = rollout.evidence.get("candidate", ArmCounts()).requests
         seen = self.past(rollout).get("candidate", ArmCounts()).requests
-        return StepEvidence(max(0, seen - then), tests, quality, watch.words, split_off=watch.split_off)
+        users = _users(watch.rounds, rollout.weight_percent)
+        return StepEvidence(
+            max(0, seen - then),
+            tests,
+            quality,
+            watch.words,
+            split_off=watch.split_off,
+            users=users,
+            business=business,
+            blind=blind,
+        )
 
     def _watch(self, rollout: Rollout) -> Watch:
         """The watch as it is now. What is kept has no batch that may still grow."""
@@ -77,9 +99,19 @@ class LaptopRolloutTests:
         if shares:
             originals = _outside(self.past(rollout).get("stable", ArmCounts()), batches)
             watch = watch.after_copies(originals, self._evidence.shadows(rollout.id), shares[0] / 100)
+        rounds = self._rounds(rollout)
+        if rollout.sticky_header:
+            self._kept = (rollout.id, watch)
+            return replace(watch, by_user=True, rounds=rounds)
         watch = watch.after(batches[watch.batches : -1])
         self._kept = (rollout.id, watch)
         return watch.after(batches[-1:])
+
+    def _rounds(self, rollout: Rollout) -> tuple[UserRound, ...]:
+        """Users round by round; where a business metric counts requests, what it joins them by is kept on the way."""
+        if not rollout.splits or not (rollout.sticky_header or self._business is not None):
+            return ()
+        return tuple(self._evidence.users(rollout.id))
 
     def _begun(self) -> Watch:
         rollout = self._settings.rollout
@@ -127,3 +159,9 @@ def _outside(stable: ArmCounts, batches: Sequence[EvidenceBatch]) -> ArmCounts:
         stable.requests - sum(one.requests for one in split),
         stable.upstream_errors - sum(one.upstream_errors for one in split),
     )
+
+
+def _users(rounds: Sequence[UserRound], weight_percent: int) -> int:
+    """The candidate's at that weight."""
+    steps = [one for one in rounds if one.kind == "step" and one.weight_percent == weight_percent]
+    return sum(one.users("candidate") for one in steps)

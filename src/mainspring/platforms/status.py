@@ -5,8 +5,8 @@ Everything is looked at, nothing is changed: ledger, predictors, Envoy, the newe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from mainspring.adapters.envoy.evidence import EnvoyEvidence
@@ -14,6 +14,7 @@ from mainspring.adapters.envoy.router import EnvoyRouter
 from mainspring.adapters.kfp.runner import KfpLocalRunner
 from mainspring.adapters.processes.server import look as predictors_of
 from mainspring.adapters.sql.ledger import SqliteLedger
+from mainspring.adapters.sql.source import SqlSource
 from mainspring.domain.codec import from_json
 from mainspring.domain.decision import Decision
 from mainspring.domain.errors import MainspringError
@@ -23,14 +24,17 @@ from mainspring.loop.freeze import Freeze, freeze_of
 from mainspring.loop.grants import in_words
 from mainspring.loop.requests import pending
 from mainspring.loop.state import RUN, RunRequest, read, rollout_of
+from mainspring.platforms.business import business_of
 from mainspring.platforms.coverage import Coverage, coverage
 from mainspring.platforms.drift import latest
 from mainspring.platforms.lease import holder
 from mainspring.platforms.rollout_tests import LaptopRolloutTests
 from mainspring.platforms.up import METRICS, SETBACKS
 from mainspring.platforms.waiting import waiting_for
+from mainspring.ports import Source
 from mainspring.rollout.rules import judge
 from mainspring.settings.load import LoadedProject
+from mainspring.sources.open import open_sources
 
 _RUN_ENDED = ("gate_passed", "gate_refused", "run_failed")
 
@@ -71,8 +75,8 @@ class DriftState:
 class Status:
     """Everything at once. `run` is under way; `last_run` is how the one before ended.
 
-    `verdict` is what the loop would do with the candidate now and why, `tests` what the tests say, with their odds; both
-    without quality, which takes the registry.
+    `verdict` is what the loop would do with the candidate now and why, `tests` what the tests say, with their odds, and `business`
+    what the business metric says alone; without quality, which takes the registry.
     """
 
     project: str
@@ -82,6 +86,7 @@ class Status:
     rollout: Rollout
     verdict: str
     tests: str
+    business: str
     run: Run | None
     last_run: Decision | None
     drift: DriftState | None
@@ -105,10 +110,13 @@ def look(loaded: LoadedProject) -> Status:
         from_json(dict[str, str], failing) if failing else {},
     )
     decisions = ledger.decisions()
-    verdict = tests = ""
+    verdict = tests = business = ""
     if rollout.phase in ("shadow", "canary"):
-        evidence = LaptopRolloutTests(loaded.settings, EnvoyEvidence(paths), None).look(rollout, now)
+        seen = EnvoyEvidence(paths, loaded.settings.rollout, writes=False)
+        metric = business_of(loaded.settings, lambda: _sources(loaded), seen)
+        evidence = LaptopRolloutTests(loaded.settings, seen, None, metric).look(rollout, now)
         tests = str(evidence.tests)
+        business = str(evidence.business or "")
         found = judge(rollout, evidence, loaded.settings.rollout, now)
         verdict = f"{found.action.replace('_', ' ')}: {found.reason}"
     report = latest(paths.drift)
@@ -118,9 +126,10 @@ def look(loaded: LoadedProject) -> Status:
         now,
         loop,
         _serving(loaded, rollout, decisions),
-        rollout,
+        replace(rollout, salt=""),  # It ties hashes to people.
         verdict,
         tests,
+        business,
         run,
         next((one for one in reversed(decisions) if one.kind in _RUN_ENDED), None),
         None if report is None else DriftState(report.at, report.version, report.verdict, report.reason, report.rows),
@@ -162,6 +171,8 @@ def rollout_lines(found: Status) -> list[tuple[str, str]]:
     if found.verdict:
         text.append(("evidence", found.verdict))
         text.append(("tests", found.tests))
+    if found.business:
+        text.append(("business", found.business))
     if serving.weights_percent:
         weights = ", ".join(f"{arm} {percent} %" for arm, percent in serving.weights_percent.items())
         text.append(("weights", f"{weights} (as Envoy reports them)"))
@@ -205,6 +216,10 @@ def _run_in_words(found: Status) -> str:
         )
     last = found.last_run
     return f"none is under way; last, {last.at:%Y-%m-%d %H:%M} UTC: {last.what}" if last else "none yet"
+
+
+def _sources(loaded: LoadedProject) -> Mapping[str, Source]:
+    return open_sources(loaded.settings.sources, loaded.paths.root, SqlSource)
 
 
 def _labels(loaded: LoadedProject, now: datetime) -> Coverage | None:

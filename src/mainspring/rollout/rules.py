@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from mainspring.domain.rollout import ArmCounts, Rollout
+from mainspring.domain.rollout import ArmCounts, Rollout, RolloutStep
 from mainspring.domain.time import duration_in_words
 from mainspring.rollout.evidence.verdict import Evidence
 from mainspring.settings.rollout import LimitSettings, RolloutSettings
@@ -25,7 +25,8 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class StepEvidence:
-    """What is known at a step: requests of the candidate (a shadow's: its copies), all tests as one, quality's own verdict.
+    """What is known at a step: requests of the candidate (a shadow's: its copies), all tests as one, and the verdicts of quality
+    and business alone. `users` are the candidate's where they keep their arm; `blind` says what has to be seen and is not.
 
     `counted` says what the tests counted, in a few words, and `words` what a person should know besides;
     `split_off` that traffic was not split as asked.
@@ -37,13 +38,16 @@ class StepEvidence:
     counted: str = ""
     words: str = ""
     split_off: bool = False
+    users: int = 0
+    business: Evidence | None = None
+    blind: str = ""
 
 
 def judge(rollout: Rollout, found: StepEvidence, settings: RolloutSettings, now: datetime) -> Judgement:
     """Judge a step. A REJECT sends back however short it took; else the step's time and requests have to be there.
 
-    A shadow under `evidence: match` or `beat` also waits for quality to accept; what `undecided` says happens when it does
-    not. A split that is off accepts nothing.
+    A shadow under `evidence: match` or `beat` also waits for quality to accept, and a step `ab` for the business metric; what
+    `undecided` says happens when it does not. A split that is off accepts nothing.
     """
     step, tests = rollout.steps[rollout.step], found.tests
     numbers = {
@@ -53,6 +57,8 @@ def judge(rollout: Rollout, found: StepEvidence, settings: RolloutSettings, now:
         "log_e": {name: round(value, 4) for name, value in tests.log_e_values.items()},
         "log_thresholds": {name: round(value, 4) for name, value in tests.log_thresholds.items()},
     }
+    if found.business is not None:
+        numbers["business"] = found.business.reason
 
     def so(action: Action, reason: str) -> Judgement:
         return Judgement(action, "; ".join(filter(None, [reason, found.words])), numbers)
@@ -64,19 +70,30 @@ def judge(rollout: Rollout, found: StepEvidence, settings: RolloutSettings, now:
         return so("continue", f"least time at this step is {duration_in_words(least)}")
     if found.requests < step.min_requests:
         return so("continue", f"{found.requests} of at least {step.min_requests} requests so far")
+    if found.users < step.min_users:
+        return so("continue", f"{found.users} of at least {step.min_users} users of the candidate so far")
     if found.split_off:
         return so("continue", tests.reason)
+    if found.blind:
+        return so("continue", f"nothing is accepted: {found.blind}")
+    asked, decides = _asked(step, found, settings)
+    if decides is None:
+        brought = [] if found.business is None else [found.business.reason]
+        return so(_on(rollout), "; ".join([f"no harm found: {found.counted}", *brought]))
+    if decides.outcome == "ACCEPT":
+        return so(_on(rollout), f"{decides}")
+    if now - since >= settings.undecided.after and settings.undecided.then == "roll_back":
+        return so("roll_back", f"undecided after {duration_in_words(settings.undecided.after)}: {decides.reason}")
+    return so("continue", f"asked for: {asked}. {decides}")
+
+
+def _asked(step: RolloutStep, found: StepEvidence, settings: RolloutSettings) -> tuple[str, Evidence | None]:
+    """What the step has to show, and the verdict that says whether it has; None where nothing has to be shown."""
     if step.kind == "shadow" and settings.evidence != "no_harm":
-        quality = found.quality or Evidence("INCONCLUSIVE", "no labels yet")
-        if quality.outcome != "ACCEPT":
-            late = now - since >= settings.undecided.after
-            if late and settings.undecided.then == "roll_back":
-                return so(
-                    "roll_back", f"undecided after {duration_in_words(settings.undecided.after)}: {quality.reason}"
-                )
-            return so("continue", f"asked for: {settings.evidence}. {quality}")
-        return so(_on(rollout), f"{quality}")
-    return so(_on(rollout), f"no harm found: {found.counted}")
+        return settings.evidence, found.quality or Evidence("INCONCLUSIVE", "no labels yet")
+    if step.kind == "ab" and step.evidence != "no_harm":
+        return step.evidence, found.business or Evidence("INCONCLUSIVE", "no user whose time is over yet", unit="users")
+    return "no_harm", None
 
 
 def _on(rollout: Rollout) -> Action:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from mainspring.domain.rollout import LATENCY_EDGES_SECONDS, ArmCounts, EvidenceBatch
+from mainspring.domain.rollout import LATENCY_EDGES_SECONDS, ArmCounts, EvidenceBatch, UserRound
 from mainspring.rollout.evidence.budget import Budget
 from mainspring.rollout.evidence.errors import ErrorBatch, ErrorLimits, ErrorProcess, judge_errors
 from mainspring.rollout.evidence.latency import LatencyHistogram, judge_latency, slow_edge
 from mainspring.rollout.evidence.sample_ratio import SplitProcess, judge_split
+from mainspring.rollout.evidence.users import judge_slow_users, judge_users, judge_users_split, users_in_words
 from mainspring.rollout.evidence.verdict import Evidence, together
 
 _LEAST_PAST = 200
@@ -20,7 +21,8 @@ _LEAST_PAST = 200
 class Watch:
     """The tests of a rollout. `tau_seconds` is what counts as slow, 0.0 where there is no past to fix it from.
 
-    `batches` are how many were taken in; `copies` and `originals` are a shadow's counts so far.
+    `batches` are how many were taken in; `copies` and `originals` are a shadow's counts so far. Where users keep their arm
+    (`by_user`) there are `rounds` of them in place of batches, and copies have their half of alpha from the beginning.
     """
 
     errors: ErrorProcess
@@ -30,6 +32,8 @@ class Watch:
     batches: int = 0
     originals: ArmCounts = field(default_factory=ArmCounts)
     copies: ArmCounts = field(default_factory=ArmCounts)
+    by_user: bool = False
+    rounds: tuple[UserRound, ...] = ()
 
     def after(self, batches: Sequence[EvidenceBatch]) -> Watch:
         """With more batches of a canary, each of one weight, oldest first."""
@@ -72,6 +76,8 @@ class Watch:
     @property
     def words(self) -> str:
         """What was counted, in a few words."""
+        if self.rounds:
+            return users_in_words(self.rounds)
         one = self.errors
         return (
             f"{one.errors_candidate} errors in {one.requests_candidate} requests of the candidate, "
@@ -81,16 +87,37 @@ class Watch:
     @property
     def split_off(self) -> bool:
         """Whether traffic was not split as asked: then nothing is accepted."""
-        return bool(self.batches) and judge_split(self.split).outcome == "REJECT"
+        found = self._split
+        return found is not None and found.outcome == "REJECT"
 
-    def evidence(self, budget: Budget, *, quality: Evidence | None = None) -> Evidence:
+    @property
+    def _split(self) -> Evidence | None:
+        if self.by_user:
+            return judge_users_split(self.rounds) if self.rounds else None
+        return judge_split(self.split) if self.batches else None
+
+    def evidence(
+        self, budget: Budget, *, quality: Evidence | None = None, business: Evidence | None = None
+    ) -> Evidence:
         """All tests as one verdict, each at its share of the budget."""
-        tests = {"errors": judge_errors(self.errors, budget.alpha_of("errors"))}
+        tests = {"errors": self._errors(budget.alpha_of("errors"))}
         if self.tau_seconds and budget.alpha_of("latency"):
-            tests["latency"] = judge_latency(self.slow, budget.alpha_of("latency"), self.tau_seconds)
+            tests["latency"] = self._latency(budget.alpha_of("latency"))
         if quality is not None and budget.alpha_of("quality"):
             tests["quality"] = quality
-        return together(tests, judge_split(self.split) if self.batches else None)
+        if business is not None and budget.alpha_of("business"):
+            tests["business"] = business
+        return together(tests, self._split)
+
+    def _errors(self, alpha: float) -> Evidence:
+        if self.by_user:
+            return judge_users(self.rounds, self.errors.limits, alpha, before=self.errors)
+        return judge_errors(self.errors, alpha)
+
+    def _latency(self, alpha: float) -> Evidence:
+        if self.by_user:
+            return judge_slow_users(self.rounds, self.slow.limits, alpha, self.tau_seconds)
+        return judge_latency(self.slow, alpha, self.tau_seconds)
 
 
 def begun(errors: ErrorLimits, latency: ErrorLimits, tau_seconds: float) -> Watch:

@@ -266,6 +266,15 @@ class ProjectSettings(Part):
             )
         if self.labels.source == self.target.source:
             raise ValueError("labels.source: the target's own source already gives its labels")
+        business = self.rollout.business
+        if business is not None:
+            found = self.sources.get(business.source)
+            if found is None:
+                raise ValueError(
+                    f"rollout.business.source: {business.source!r} is not a source; there are {', '.join(self.sources)}"
+                )
+            if found.time is None:
+                raise ValueError(f"rollout.business.source: {business.source!r} needs `time`: when a row happened")
         if self.gate.metric is not None:
             known = [metric.name for metric in METRICS.values() if self.task in metric.tasks]
             if self.gate.metric not in known:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.adapters.envoy.clusters import TYPE, address, static
-from mainspring.adapters.envoy.routes import ARM, COHORT, ROLE, ROLLOUT, ROUTES, SHADOW_OF, SHADOWS, WEIGHT
+from mainspring.adapters.envoy.routes import ARM, COHORT, LUA, ROLE, ROLLOUT, ROUTES, SHADOW_OF, SHADOWS, WEIGHT
+from mainspring.adapters.envoy.user_hash import USER
 
 ACCESS_LOG = "access.log"
 MOST_SHADOWS = 256
@@ -22,6 +23,7 @@ _REQUEST = {
     "role": f"%REQ({ROLE})%",
     "weight": f"%REQ({WEIGHT})%",
     "cohort": f"%REQ({COHORT})%",
+    "user": f"%REQ({USER})%",
     "code": "%RESPONSE_CODE%",
     "flags": "%RESPONSE_FLAGS%",
     "upstream": "%UPSTREAM_CLUSTER_RAW%",
@@ -35,6 +37,11 @@ _ANSWER = {
     "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
     "us": "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%",
 }
+# Without a script of its own: the route of users with a key brings it.
+_HASHING = {
+    "name": LUA,
+    "typed_config": {"@type": f"{TYPE}.extensions.filters.http.lua.v3.Lua", "clear_route_cache": False},
+}
 _ATTEMPT = {**_REQUEST, "failed_attempt": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"}
 
 
@@ -42,7 +49,7 @@ def bootstrap(folder: Path, *, port: int, admin_port: int, timeout_seconds: floa
     """Envoy's bootstrap for callers on `port`, its files in `folder`, and shadows that end as an attempt would."""
     answers = _log(folder, _ANSWER)
     routed = {"rds": {"route_config_name": ROUTES, "config_source": _watched(folder, "routes")}}
-    callers = _manager("callers", answers, routed, _router(folder))
+    callers = _manager("callers", answers, routed, [_HASHING, _router(folder)])
     onwards = {
         "match": {"prefix": "/"},
         "route": {"cluster_header": SHADOW_OF, "timeout": f"{timeout_seconds / 2}s"},
@@ -52,7 +59,7 @@ def bootstrap(folder: Path, *, port: int, admin_port: int, timeout_seconds: floa
         "name": SHADOWS,
         "virtual_hosts": [{"name": SHADOWS, "domains": ["*"], "routes": [onwards]}],
     }
-    shadows = _manager(SHADOWS, answers, {"route_config": to_candidate, "skip_xff_append": True}, _router(None))
+    shadows = _manager(SHADOWS, answers, {"route_config": to_candidate, "skip_xff_append": True}, [_router(None)])
     internal = {"envoy_internal_address": {"server_listener_name": SHADOWS}}
     return {
         "node": {"id": "mainspring", "cluster": "mainspring"},
@@ -84,7 +91,7 @@ def _chain(manager: dict[str, Any]) -> dict[str, Any]:
     return {"filter_chains": [{"filters": [{"name": name, "typed_config": manager}]}]}
 
 
-def _manager(name: str, log: dict[str, Any], more: dict[str, Any], router: dict[str, Any]) -> dict[str, Any]:
+def _manager(name: str, log: dict[str, Any], more: dict[str, Any], filters: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "@type": f"{TYPE}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": name,
@@ -96,7 +103,7 @@ def _manager(name: str, log: dict[str, Any], more: dict[str, Any], router: dict[
                 "pack_trace_reason": False,
             }
         },
-        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": router}],
+        "http_filters": filters,
         "access_log": [log],
         **more,
     }
@@ -109,7 +116,7 @@ def _router(folder: Path | None) -> dict[str, Any]:
         failed = {"comparison": {"op": "GE", "value": {"default_value": 500, "runtime_key": "mainspring.failed"}}}
         either = {"or_filter": {"filters": [{"status_code_filter": failed}, {"response_flag_filter": {}}]}}
         router["upstream_log"] = [_log(folder, _ATTEMPT) | {"filter": either}]
-    return router
+    return {"name": "envoy.filters.http.router", "typed_config": router}
 
 
 def _log(folder: Path, line: dict[str, str]) -> dict[str, Any]:

@@ -6,20 +6,28 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mainspring.adapters.envoy.bootstrap import ACCESS_LOG
 from mainspring.adapters.envoy.tally import Tally, user_error
-from mainspring.domain.log_record import ARMS, SegmentHeader, from_prediction
+from mainspring.adapters.envoy.user_book import Place, UserBook
+from mainspring.domain.log_record import ARMS, SegmentHeader, from_prediction, microseconds
 from mainspring.domain.prediction import Prediction
-from mainspring.domain.rollout import Arm, ArmCounts, EvidenceBatch
+from mainspring.domain.rollout import Arm, ArmCounts, EvidenceBatch, UserRound
 from mainspring.domain.time import utc
 from mainspring.serving.segment_writer import SegmentWriter
 from mainspring.settings.paths import ProjectPaths
+from mainspring.settings.rollout import RolloutSettings
 from mainspring.telemetry.logs import Log
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _POSITION = "failures.json"
+_USERS = "users.db"
+_LINES_AT_ONCE = 10_000
 
 
 @dataclass
@@ -34,10 +42,29 @@ class EnvoyEvidence:
     """`MetricsSource` on the access log, read on from where it was left. Only predictions (POST) count.
 
     Copies of requests (shadows) are counted for themselves. Latency is what the caller waited, fail-over included, or for
-    a shadow what its answer took.
+    a shadow what its answer took. Users are remembered in a file (`user_book`); without `writes` only what a loop wrote there
+    is seen. With `replayed`, callers say when it is.
     """
 
-    def __init__(self, paths: ProjectPaths) -> None:
+    def __init__(
+        self,
+        paths: ProjectPaths,
+        settings: RolloutSettings | None = None,
+        *,
+        replayed: bool = False,
+        writes: bool = True,
+    ) -> None:
+        settings = settings or RolloutSettings()
+        # Whose request it was is asked by who joins by it. Where nobody keeps his arm, a request is a unit of its own.
+        by_request = settings.business is not None and settings.business.join == "request_id"
+        self._requests_are_units = by_request and not settings.sticky_header
+        self._book = UserBook(
+            paths.proxy / _USERS,
+            settings.user_window.total_seconds(),
+            keeps_requests=by_request and not self._requests_are_units,
+            writes=writes,
+        )
+        self._replayed, self._writes = replayed, writes
         self._log = paths.proxy / ACCESS_LOG
         self._position = paths.proxy / _POSITION
         self._segments = paths.segments
@@ -59,6 +86,17 @@ class EnvoyEvidence:
     def shadows(self, rollout_id: str) -> ArmCounts:
         """The candidate's answers to copies of stable's requests. No user saw them, so there are no user errors."""
         return self._tally(rollout_id).shadows()
+
+    def users(self, rollout_id: str) -> Sequence[UserRound]:
+        """The rollout's users who were split by weight, round by round. Cohorts are not among them."""
+        if self._writes:
+            self._count_users(rollout_id)
+        return self._book.rounds(rollout_id)
+
+    def members(self, rollout_id: str, weight_percent: int) -> pa.Table:
+        """Each user at that weight, oldest first: `user` (a hash, or the id of a request that is a unit of its own), `arm`,
+        `since`, and the ids of his `requests` where they are kept."""
+        return self._book.members(rollout_id, weight_percent)
 
     def failed_attempts(self, rollout_id: str) -> Mapping[Arm, Mapping[str, int]]:
         """How often each arm's requests failed upstream, by status, or by Envoy's response flag where none came.
@@ -85,6 +123,21 @@ class EnvoyEvidence:
             part.write_text(json.dumps({"inode": place.inode, "offset": place.offset}), encoding="ascii")
             part.replace(self._position)
         return len(failed)
+
+    def _count_users(self, rollout_id: str) -> None:
+        known = self._book.place()
+        place = _Place(known.inode, known.offset)
+        lines = self._new_lines(place)
+        while some := list(islice(lines, _LINES_AT_ONCE)):
+            split = [one for one in some if one["rollout"] == rollout_id and _is_split(one)]
+            units = [(self._unit(one), microseconds(self._at(one)), one) for one in split]
+            self._book.take(rollout_id, units, Place(place.inode, place.offset))
+
+    def _unit(self, line: Mapping[str, Any]) -> str:
+        return str((line["id"] if self._requests_are_units else line.get("user")) or "")
+
+    def _at(self, line: dict[str, Any]) -> datetime:
+        return _event_at(line if self._replayed else {**line, "event_at": None})
 
     def _tally(self, rollout_id: str) -> Tally:
         for line in self._new_lines(self._place):
@@ -121,6 +174,13 @@ def _read(path: Path, place: _Place) -> Iterator[dict[str, Any]]:
                 continue
             if line["method"] == "POST":
                 yield line
+
+
+def _is_split(line: dict[str, Any]) -> bool:
+    """Whether chance assigned it: no copy, no cohort."""
+    if not _seen_by_caller(line) or line["arm"] not in ARMS or line["cohort"]:
+        return False
+    return 0 < int(line["weight"] or 0) < 100
 
 
 def _seen_by_caller(line: dict[str, Any]) -> bool:

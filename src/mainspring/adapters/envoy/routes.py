@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from mainspring.adapters.envoy.clusters import TYPE, cluster_name, guarded_name
+from mainspring.adapters.envoy.user_hash import USER, hashing_script
 from mainspring.domain.rollout import Arm, Rollout
 
 TOTAL_WEIGHT = 10_000
 ROUTES = "callers"
+LUA = "envoy.filters.http.lua"
 SHADOWS = "shadows"
 ARM, ROLLOUT, ROLE = "mainspring-arm", "mainspring-rollout", "mainspring-role"
 WEIGHT, COHORT, SHADOW_OF = "mainspring-weight", "mainspring-cohort", "mainspring-shadow-cluster"
@@ -57,7 +59,7 @@ def _cohorts(rollout: Rollout, timeout_seconds: float) -> list[dict[str, Any]]:
     for value, arm in sorted(rollout.cohorts.items()) if rollout.splits else ():
         match = [{"name": rollout.cohort_header, "string_match": {"exact": value}}]
         one = _route(rollout, [_weighted(rollout, arm, TOTAL_WEIGHT, {COHORT: value})], timeout_seconds, match)
-        found.append({**one, "request_headers_to_remove": [WEIGHT]})
+        found.append({**one, "request_headers_to_remove": [WEIGHT, USER]})
     return found
 
 
@@ -65,11 +67,23 @@ def _splits(rollout: Rollout, timeout_seconds: float) -> list[dict[str, Any]]:
     """By the user's key; and by the request's id, which every request has, where the key is missing or empty."""
     name = rollout.sticky_header
     keyed = [{"name": name, "present_match": True}, {"name": name, "string_match": {"exact": ""}, "invert_match": True}]
-    found = [_route(rollout, _shares(rollout), timeout_seconds, keyed, name)] if name and rollout.splits else []
-    found.append(_route(rollout, _shares(rollout), timeout_seconds, []))
-    if rollout.cohorts and rollout.splits:
-        return [{**one, "request_headers_to_remove": [COHORT]} for one in found]
-    return found
+    removed = [COHORT] if rollout.cohorts and rollout.splits else []
+    found = []
+    if name and rollout.splits:
+        one = _route(rollout, _shares(rollout), timeout_seconds, keyed, name)
+        # A stamp that is removed would be in no log: what the caller wrote there, the script replaces.
+        found.append({**one, **_hashed(rollout), "request_headers_to_remove": removed})
+    rest = _route(rollout, _shares(rollout), timeout_seconds, [])
+    return [*found, {**rest, "request_headers_to_remove": [*removed, USER]}]
+
+
+def _hashed(rollout: Rollout) -> dict[str, Any]:
+    script = hashing_script(rollout.salt or rollout.id, rollout.sticky_header)
+    per_route = {
+        "@type": f"{TYPE}.extensions.filters.http.lua.v3.LuaPerRoute",
+        "source_code": {"inline_string": script},
+    }
+    return {"typed_per_filter_config": {LUA: per_route}}
 
 
 def _shares(rollout: Rollout) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from mainspring.domain.rollout import LATENCY_EDGES_SECONDS, Arm, ArmCounts, EvidenceBatch, latency_bucket
@@ -11,13 +12,13 @@ BATCH_REQUESTS = 100
 """Requests of both arms in a full batch."""
 
 
-def user_error(line: dict[str, Any]) -> bool:
+def user_error(line: Mapping[str, Any]) -> bool:
     """Whether the caller got an error, or no answer."""
     code = line["code"] or 0
     return bool(code == 0 or code >= 500)
 
 
-class _Counts:
+class Counts:
     """`ArmCounts` that grow."""
 
     __slots__ = ("latencies", "requests", "seconds", "upstream", "user")
@@ -28,6 +29,7 @@ class _Counts:
         self.latencies = [0] * (len(LATENCY_EDGES_SECONDS) + 1)
 
     def add(self, seconds: float, upstream: bool, user: bool) -> None:
+        """One request more: how long its caller waited, whether its arm failed it, and whether the caller saw that."""
         self.requests += 1
         self.upstream += upstream
         self.user += user
@@ -35,18 +37,28 @@ class _Counts:
         self.latencies[latency_bucket(seconds)] += 1
 
     def frozen(self) -> ArmCounts:
+        """As they are now."""
         latencies = tuple(self.latencies) if self.requests else ()
         return ArmCounts(self.requests, self.upstream, self.user, self.seconds, latencies)
+
+    @classmethod
+    def thawed(cls, counts: ArmCounts) -> Counts:
+        """Counts that go on growing."""
+        one = cls()
+        one.requests, one.upstream, one.user = counts.requests, counts.upstream_errors, counts.user_errors
+        one.seconds = counts.latency_seconds_sum
+        one.latencies = list(counts.latency_counts) or one.latencies
+        return one
 
 
 class Tally:
     """Counts of one rollout: by arm, in batches, of shadows, and of failed attempts by status."""
 
     def __init__(self) -> None:
-        self._arms: dict[Arm, _Counts] = {}
-        self._shadows = _Counts()
+        self._arms: dict[Arm, Counts] = {}
+        self._shadows = Counts()
         self._closed: list[EvidenceBatch] = []
-        self._open: dict[Arm, _Counts] = {}
+        self._open: dict[Arm, Counts] = {}
         self._open_requests = self._open_weight = 0
         self.failed_attempts: dict[Arm, Counter[str]] = {}
 
@@ -90,8 +102,8 @@ class Tally:
         return [EvidenceBatch(self._open_weight, counts)] if counts else []
 
 
-def _of(counts: dict[Arm, _Counts], arm: Arm) -> _Counts:
+def _of(counts: dict[Arm, Counts], arm: Arm) -> Counts:
     found = counts.get(arm)
     if found is None:
-        found = counts[arm] = _Counts()
+        found = counts[arm] = Counts()
     return found

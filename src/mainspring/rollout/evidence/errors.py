@@ -31,6 +31,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from mainspring.rollout.evidence.mixture import Numbers, log_mean_exp, log_sum_exp
 from mainspring.rollout.evidence.ratio import RatioStart, log_wealth, settled, thinned
@@ -154,14 +155,25 @@ class ErrorProcess:
 
 def margin_log_e(batch: ErrorBatch, margin: float) -> Numbers:
     """Log e-values [stakes] of one batch against `q_c <= q_s + margin`; their mean over the stakes is the batch's e-value."""
-    w = batch.weight
+    one = batch
+    return margin_log_es(
+        one.requests_stable + one.requests_candidate, one.errors_stable, one.errors_candidate, one.weight, margin
+    )
+
+
+def margin_log_es(
+    requests: ArrayLike, errors_stable: ArrayLike, errors_candidate: ArrayLike, weight: ArrayLike, margin: float
+) -> Numbers:
+    """The same [..., stakes] of many batches [...]: requests of both arms, errors of each, and the weight."""
+    n, k_s, k_c, w = (
+        np.asarray(one, np.float64)[..., None] for one in (requests, errors_stable, errors_candidate, weight)
+    )
     largest = 1 / (1 / (1 - w) + margin)
     bets = _STAKES * largest
-    fine = batch.requests_stable + batch.requests_candidate - batch.errors_stable - batch.errors_candidate
     log_e: Numbers = (
-        batch.errors_candidate * np.log1p(bets * (1 / w - margin))
-        + batch.errors_stable * np.log1p(-bets * (1 / (1 - w) + margin))
-        + fine * np.log1p(-bets * margin)
+        k_c * np.log1p(bets * (1 / w - margin))
+        + k_s * np.log1p(-bets * (1 / (1 - w) + margin))
+        + (n - k_s - k_c) * np.log1p(-bets * margin)
     )
     return log_e
 

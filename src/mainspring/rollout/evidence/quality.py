@@ -34,7 +34,7 @@ from mainspring.rollout.evidence.verdict import Evidence, odds
 Test = Literal["running_mean", "every_block", "symmetric"]
 
 # Stakes as shares of the largest that cannot lose more than everything.
-_STAKES = (0.025, 0.05, 0.1, 0.2, 0.4, 0.8)
+STAKES = (0.025, 0.05, 0.1, 0.2, 0.4, 0.8)
 _LARGEST_STAKE = 0.5
 
 
@@ -47,8 +47,8 @@ def running_mean_log_e(gains: ArrayLike, worst: float) -> Numbers:
     [0.12, 0.26, 0.41, 0.58]
     """
     won = _checked(gains, worst) / worst
-    bets = [np.cumsum(np.log1p(stake * won), axis=-1) for stake in _STAKES]
-    found: Numbers = np.logaddexp.reduce(bets, axis=0) - math.log(len(_STAKES))
+    bets = [np.cumsum(np.log1p(stake * won), axis=-1) for stake in STAKES]
+    found: Numbers = np.logaddexp.reduce(bets, axis=0) - math.log(len(STAKES))
     return found
 
 

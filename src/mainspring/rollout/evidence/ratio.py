@@ -38,21 +38,23 @@ class RatioStart:
 def ratio_log_e(
     errors_candidate: ArrayLike,
     errors: ArrayLike,
-    weight: float,
+    weight: ArrayLike,
     ratio: float,
     prior_candidate: ArrayLike = _PRIOR,
     prior_stable: ArrayLike = _PRIOR,
 ) -> Numbers:
-    """Log e-value against `q_c <= ratio * q_s` from `errors` of which `errors_candidate` were the candidate's (broadcast).
+    """Log e-value against `q_c <= ratio * q_s` from `errors` of which `errors_candidate` were the candidate's; all broadcast.
 
     >>> round(float(ratio_log_e(1000, 10_000, 0.1, 1.5)), 2)
     -7.98
     """
     k, n = np.asarray(errors_candidate, np.float64), np.asarray(errors, np.float64)
     a, b = np.asarray(prior_candidate, np.float64), np.asarray(prior_stable, np.float64)
-    p0 = weight * ratio / (weight * ratio + 1 - weight)
+    w = np.asarray(weight, np.float64)
+    p0 = w * ratio / (w * ratio + 1 - w)
     above = log_upper_beta(k + a, n - k + b, p0) - log_upper_beta(a, b, p0)
-    return above - k * math.log(p0) - (n - k) * math.log1p(-p0)
+    found: Numbers = above - k * np.log(p0) - (n - k) * np.log1p(-p0)
+    return found
 
 
 def log_wealth(starts: tuple[RatioStart, ...], weight: float, ratio: float) -> Numbers:

@@ -16,7 +16,7 @@ from mainspring.rollout.evidence.mixture import log_beta_binomial
 from mainspring.rollout.evidence.verdict import Evidence
 
 # How many units the prior is worth: it expects a mismatch of about sqrt(w (1-w) / 1000), a point at w = 10 %.
-_CONCENTRATION = 1000.0
+CONCENTRATION = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class SplitProcess:
         """Log e-value against the split that was asked for."""
         if not self.weight:
             return self.settled
-        a, b = _CONCENTRATION * self.weight, _CONCENTRATION * (1 - self.weight)
+        a, b = CONCENTRATION * self.weight, CONCENTRATION * (1 - self.weight)
         return self.settled + float(log_beta_binomial(self.candidate, self.stable + self.candidate, a, b, self.weight))
 
 
