@@ -202,7 +202,7 @@ def _features(bench: _Bench) -> str:
     rows, sources, entities = with_features(bench.loaded, bench.features, bench.rows)
     refuse_empty(rows, sources)
     bench.rows = rows
-    bench.signature = signature_of(settings, rows, sources, entities)
+    bench.signature = signature_of(settings, rows, sources, entities, bench.features.views())
     views = sorted({source for source in sources.values() if source != "request"})
     inputs = [name for name, source in sources.items() if source == "request"]
     found = f"{_count(len(inputs), 'input')} of the request"

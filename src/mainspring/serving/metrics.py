@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mainspring.serving.lookup import Lookup
+from mainspring.serving.lookup import Reason
 from mainspring.telemetry import registry
 from mainspring.telemetry.slots import MetricSlots
 
@@ -14,6 +14,13 @@ _STATUSES = {
     "grpc": ("OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "INTERNAL", "UNAVAILABLE"),
 }
 """What prediction requests are answered: HTTP statuses, and gRPC's codes."""
+
+_BY_REASON: dict[Reason, registry.MetricDefinition] = {
+    "missing": registry.FEATURE_MISSING,
+    "stale": registry.FEATURE_STALE,
+    "unavailable": registry.FEATURE_UNAVAILABLE,
+    "defaulted": registry.FEATURE_DEFAULTED,
+}
 
 
 class PredictorMetrics:
@@ -31,8 +38,11 @@ class PredictorMetrics:
         }
         self._rows = slots.add(registry.PREDICTOR_ROWS)
         self._latency = slots.add(registry.PREDICTOR_LATENCY)
-        self._missing = [slots.add(registry.FEATURE_MISSING, feature=name) for name in features]
-        self._stale = [slots.add(registry.FEATURE_STALE, feature=name) for name in features]
+        self._features = {
+            reason: [slots.add(definition, feature=name) for name in features]
+            for reason, definition in _BY_REASON.items()
+        }
+        self._store_failures = slots.add(registry.ONLINE_FAILURES)
         self._bytes = slots.add(registry.LOG_APPENDED)
         self._failures = slots.add(registry.LOG_FAILURES)
 
@@ -53,12 +63,15 @@ class PredictorMetrics:
         """An append failed."""
         self._slots.values[self._failures] += 1.0
 
-    def exposition(self, *, ready: bool, lookup: Lookup) -> str:
+    def feature(self, reason: Reason, place: int) -> None:
+        """A feature was not there, or a default stood in for it."""
+        self._slots.values[self._features[reason][place]] += 1.0
+
+    def store_failed(self) -> None:
+        """The online store did not answer."""
+        self._slots.values[self._store_failures] += 1.0
+
+    def exposition(self, *, ready: bool) -> str:
         """All series in Prometheus' text format."""
-        values = self._slots.values
-        values[self._ready] = float(ready)
-        for place, slot in enumerate(self._missing):
-            values[slot] = float(lookup.missing_counts[place])
-        for place, slot in enumerate(self._stale):
-            values[slot] = float(lookup.stale_counts[place])
+        self._slots.values[self._ready] = float(ready)
         return self._slots.exposition()

@@ -20,7 +20,7 @@ from mainspring.domain.time import utc
 from mainspring.serving.checks import shown
 from mainspring.serving.columns import REQUEST_ID, Columns, ColumnTable
 from mainspring.serving.config import ServeConfig
-from mainspring.serving.errors import LogFailed, ModelFailed, NotReady, RequestError, UnknownModel
+from mainspring.serving.errors import LogFailed, ModelFailed, NotReady, RequestError, Unanswerable, UnknownModel
 from mainspring.serving.lookup import Looked, Lookup
 from mainspring.serving.metrics import PredictorMetrics
 from mainspring.serving.runtime import Output, Runtime
@@ -130,6 +130,8 @@ class Predictor:
             began,
         )
         looked = self._lookup.fill(count, columns, request.event_at)
+        if looked.failure:
+            raise self._failed(request, looked, looked.failure)
         outputs = self._run(request, looked)
         self._append(request, looked, outputs, _ANSWERED, "")
         self.metrics.predicted(count, time.perf_counter() - began)
@@ -137,7 +139,7 @@ class Predictor:
 
     def exposition(self) -> str:
         """The predictor's series in Prometheus' text format."""
-        return self.metrics.exposition(ready=self.ready, lookup=self._lookup)
+        return self.metrics.exposition(ready=self.ready)
 
     def _event_at(self, headers: Headers) -> int:
         text = headers.get("mainspring-event-at", "") if self.config.replayed_clock else ""
@@ -159,8 +161,19 @@ class Predictor:
         except Exception as error:  # a project's own model may raise anything
             raise self._failed(request, looked, f"{type(error).__name__}: {error}") from error
         if not all(math.isfinite(value) for output in outputs for value in output):
+            self._expect_whole(looked)
             raise self._failed(request, looked, "the model gave no number")
         return outputs
+
+    def _expect_whole(self, looked: Looked) -> None:
+        """Refuse rows that lack what training always had: that the model cannot do without is no fault of its own."""
+        always = {one.name for one in self.card.signature.features if not one.nullable}
+        lacking = [flag for flags in looked.flags for flag in flags if flag.partition(":")[2] in always]
+        if lacking:
+            raise Unanswerable(
+                f"the model gave no number: {', '.join(dict.fromkeys(lacking))}",
+                valid="features.missing: reject, or default",
+            )
 
     def _failed(self, request: _Request, looked: Looked, reason: str) -> ModelFailed:
         self._log.error("prediction failed", request_id=request.ids[0], reason=reason)
