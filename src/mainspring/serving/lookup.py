@@ -7,7 +7,7 @@ follows the policy of its feature, and is flagged.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -24,6 +24,7 @@ from mainspring.telemetry.logs import Log
 Reason = Literal["missing", "stale", "unavailable", "defaulted"]
 """Why a feature is not what was looked up: no row or no value, too old, store away; and that a default stands in."""
 _NAN = float("nan")
+_NOTHING: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -89,6 +90,7 @@ class Lookup:
         self._text = [is_text(one) for one in known]
         self._blank = [None if text else _NAN for text in self._text]
         self._position = {name: place for place, name in enumerate(self._names)}
+        self._no_ages = (None,) * len(views)
         self._views = [_View(view, self._position, self._text) for view in views]
         self._required = [one.name for one in signature.features if one.source == "request" and not one.nullable]
         self._on_demand = on_demand
@@ -154,11 +156,13 @@ class Lookup:
 
     def _place(
         self, row: int, stored: list[list[OnlineRow | None]], sent: set[int], values: list[Any], event_at: int
-    ) -> tuple[tuple[float | None, ...], set[int]]:
+    ) -> tuple[tuple[float | None, ...], Set[int]]:
         """Put the views' values into the row; the views' ages, and what was too old."""
+        if not stored:
+            return self._no_ages, _NOTHING
         ages: list[float | None] = []
         stale: set[int] = set()
-        for view, rows in zip(self._views, stored, strict=False):
+        for view, rows in zip(self._views, stored, strict=True):
             found = rows[row]
             if found is None:
                 ages.append(None)
@@ -177,7 +181,6 @@ class Lookup:
                     values[target] = value
                 else:
                     values[target] = self._other(target, value, text)
-        ages += [None] * (len(self._views) - len(ages))
         return tuple(ages), stale
 
     def _other(self, target: int, value: Any, text: bool) -> Any:
@@ -193,7 +196,7 @@ class Lookup:
                 f"the online store has {str(value)[:40]!r}, which is no number", where=self._names[target]
             ) from None
 
-    def _flags(self, values: list[Any], places: Sequence[int], stale: set[int], away: bool) -> list[str]:
+    def _flags(self, values: list[Any], places: Sequence[int], stale: Set[int], away: bool) -> list[str]:
         """Flags of what is not there; defaults are put in."""
         flags: list[str] = []
         for place in places:
@@ -243,7 +246,7 @@ class Lookup:
                 values = looked.rows[row]
                 for place in wanted:
                     values[place] = self._computed_value(place, found[self._names[place]][row])
-                looked.flags[row] += self._flags(values, wanted, set(), False)
+                looked.flags[row] += self._flags(values, wanted, _NOTHING, False)
         if self._width < len(self._names):
             for values in looked.rows:
                 del values[self._width :]

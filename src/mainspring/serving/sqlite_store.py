@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,16 @@ class _ViewTable:
 
     def row(self, found: Sequence[tuple[int, str, bytes, Any]]) -> OnlineRow:
         values: list[Any] = self.blank.copy()
-        positions = self.positions
-        event = None
-        for _, name, raw, at in found:
-            event = at
-            position = positions.get(name)
-            if position is not None:
-                try:
+        position_of = self.positions.get
+        name = ""
+        try:
+            for _, name, raw, _ in found:
+                position = position_of(name)
+                if position is not None:
                     values[position] = decode_value(raw)
-                except DataError as error:
-                    raise DataError(error.what, where=f"feature {name} of view {self.name}") from error
-        return OnlineRow(_event_microseconds(event), tuple(values))
+        except DataError as error:
+            raise DataError(error.what, where=f"feature {name} of view {self.name}") from error
+        return OnlineRow(_event_microseconds(found[-1][3]), tuple(values))
 
 
 class SqliteOnlineFeatures:
@@ -190,6 +190,7 @@ def _connect_as(mode: str, path: Path, busy_seconds: float) -> sqlite3.Connectio
     return connection
 
 
+@lru_cache(4096)
 def _event_microseconds(at: Any) -> int:
     # Feast writes int(naive UTC datetime .timestamp()), which Python reads as local time, and turns it back the same
     # way; older versions wrote ISO text.

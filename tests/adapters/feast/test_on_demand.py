@@ -262,3 +262,11 @@ def test_what_is_not_the_same_in_a_predictor_is_refused(tmp_path: Path) -> None:
     text = FEATURES.replace('mode="python",\n)', 'mode="python", write_to_online_store=True, entities=[shop],\n)', 1)
     with pytest.raises(ConfigError, match="'by_row' is written to the online store"):
         opened(tmp_path / "project", text).views()
+
+
+def test_a_view_whose_rows_depend_on_each_other_is_refused(tmp_path: Path) -> None:
+    text = FEATURES.replace('frame["pieces"] > frame["count"].fillna(-1)', 'frame["pieces"] > frame["pieces"].mean()')
+    store = opened(tmp_path / "project", text)
+    fill(store)
+    with pytest.raises(ConfigError, match="`many` is False for a row alone and True for the same row among 60"):
+        store.historical(spine(DAY + timedelta(days=2)))

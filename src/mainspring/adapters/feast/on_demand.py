@@ -24,6 +24,7 @@ from mainspring.serving.on_demand import ViewFailed
 
 DEFINITIONS = "features.py"
 _PROTO = ".odfv"
+_TRIED_ROWS = 8
 
 
 def require_served(view: Any) -> None:
@@ -72,6 +73,31 @@ def transformed(view: Any, inputs: pa.Table) -> pa.Table:
     if found.num_rows != inputs.num_rows:
         raise ViewFailed(f"it gives {found.num_rows} rows for {inputs.num_rows}", where=f"features.py: {view.name}")
     return found.select(wanted)
+
+
+def require_by_row(view: Any, inputs: pa.Table, whole: pa.Table) -> None:
+    """Refuse a view whose rows depend on each other, such as one that subtracts their mean: a request has one row.
+
+    A few rows of `inputs` are computed alone and compared with `whole`. Errors: `ViewFailed` shows a row that differs.
+    """
+    if view.mode == "pandas":
+        for place, field in enumerate(inputs.schema):
+            if pa.types.is_integer(field.type) and inputs.column(place).null_count:
+                inputs = inputs.set_column(place, field.name, inputs.column(place).cast(pa.float64()))
+    step = max(1, inputs.num_rows // _TRIED_ROWS)
+    for place in range(0, inputs.num_rows, step):
+        alone = transformed(view, inputs.slice(place, 1))
+        for name in whole.column_names:
+            one, among = alone.column(name)[0].as_py(), whole.column(name)[place].as_py()
+            if one != among and not (_missing(one) and _missing(among)):
+                raise ViewFailed(
+                    f"`{name}` is {one!r} for a row alone and {among!r} for the same row among {inputs.num_rows}",
+                    where=f"features.py: {view.name}",
+                )
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _singly(view: Any, inputs: pa.Table) -> pa.Table:
@@ -145,7 +171,7 @@ class FeastOnDemand:
 
 def _array(name: str, values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     """Values of a request or of the online store in an input's own type; NaN is missing."""
-    known = [None if isinstance(value, float) and math.isnan(value) else value for value in values]
+    known = [None if _missing(value) else value for value in values]
     try:
         if pa.types.is_timestamp(kind):
             # Feast stores seconds.

@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mainspring.adapters.feast import READER
 from mainspring.adapters.feast.asof_store import source_path
+from mainspring.adapters.feast.declared import as_declared
+from mainspring.adapters.feast.emptied import begin_anew
 from mainspring.adapters.feast.marks import Marks
 from mainspring.adapters.feast.on_demand import (
     input_types,
     keep_described,
     keep_module,
     request_fields,
+    require_by_row,
     require_served,
     transformed,
 )
@@ -36,7 +38,6 @@ from mainspring.adapters.feast.repo import (
     write_repo,
 )
 from mainspring.adapters.feast.rows import locked, put_rows, remove_rows
-from mainspring.adapters.feast.types import known_type
 from mainspring.domain.errors import ConfigError, DataError, NotFound
 from mainspring.domain.time import utc
 from mainspring.features.questions import EVENT_TIME
@@ -96,7 +97,7 @@ class FeastFeatureStore:
         """
         one, folder = self._writable(view)
         timing = Timing.of(one)
-        rows = _checked(one, rows, timing)
+        rows = as_declared(one, rows, timing)
         if not rows.num_rows:
             return 0
         identity = [timing.timestamp, *entity_keys(one), *([timing.created] if timing.created else [])]
@@ -150,10 +151,12 @@ class FeastFeatureStore:
     def materialize(self, until: datetime) -> int:
         """Bring the online store up to what was known at `until`; returns rows written.
 
-        What was written once is not undone: an `until` before an earlier one writes nothing.
+        What was written once is not undone: an `until` before an earlier one writes nothing. Errors: `TemporaryError`
+        when the online store does not take the rows; the next call writes them.
         """
         store, written = self._open(), 0
         with locked(self._folder):
+            begin_anew(store, self._repo or self._folder, self._marking())
             for view in self._views.values():
                 if not view.online:
                     continue
@@ -274,13 +277,16 @@ class FeastFeatureStore:
         return [renamed.get(key, key) for key in entity_keys(view)]
 
     def _computed(self, view: Any, rows: pa.Table) -> pa.Table:
+        inputs = rows.select(list(input_types(view)))
         try:
-            return transformed(view, rows.select(list(input_types(view))))
+            found = transformed(view, inputs)
+            require_by_row(view, inputs, found)
+            return found
         except ViewFailed as error:
             raise ConfigError(
                 f"the function of on-demand view {view.name!r} failed: {error.what}",
                 where=error.where,
-                valid="a function of the view's sources alone, which takes nulls",
+                valid="a function of each row's sources alone, which takes nulls",
             ) from error
 
     def _marking(self) -> Marks:
@@ -332,48 +338,6 @@ class FeastFeatureStore:
         features = [field for field in view.features if field.name in own]
         inputs = tuple(input_types(view))
         return FeatureViewInfo(view.name, (), _named_types(features), None, None, on_demand=True, inputs=inputs)
-
-
-def _checked(view: Any, rows: pa.Table, timing: Timing) -> pa.Table:
-    """The view's own columns in its own types."""
-    kinds = {field.name: known_type(field.dtype) for field in view.schema}
-    instants = [name for name in (timing.timestamp, timing.created, timing.available_at) if name]
-    kinds |= dict.fromkeys(instants, pa.timestamp("us", "UTC"))
-    wanted = [*instants, *entity_keys(view), *(field.name for field in view.features)]
-    where = f"features.py: {view.name}"
-    missing = [name for name in wanted if name not in rows.column_names]
-    if missing:
-        raise DataError(
-            f"the rows of view {view.name!r} have no column {', '.join(missing)}",
-            where=where,
-            valid=", ".join(wanted),
-            next_step=f"let transforms.py: {view.name} give it, or take it out of the view",
-        )
-    columns = {}
-    for name in dict.fromkeys(wanted):
-        kind = kinds.get(name)
-        try:
-            columns[name] = rows.column(name) if kind is None else rows.column(name).cast(kind)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise DataError(f"`{name}` of view {view.name!r} is not a {kind}: {error}", where=where) from error
-    table = pa.table(columns)
-    for name in [timing.timestamp, *entity_keys(view)]:
-        if table.column(name).null_count:
-            raise DataError(
-                f"{table.column(name).null_count:,} rows of view {view.name!r} have no `{name}`",
-                where=where,
-                next_step=f"leave them out in transforms.py: {view.name}",
-            )
-    identity = [timing.timestamp, *entity_keys(view), *([timing.created] if timing.created else [])]
-    counts = table.group_by(identity, use_threads=False).aggregate([([], "count_all")])
-    if counts.num_rows != table.num_rows:
-        doubled = counts.filter(pc.greater(counts.column("count_all"), 1)).drop_columns("count_all")
-        raise DataError(
-            f"{doubled.num_rows:,} rows of view {view.name!r} are there more than once, such as {doubled.to_pylist()[0]}",
-            where=where,
-            valid="one row for each event time and entity",
-        )
-    return table
 
 
 def _file_path(store: Any, view: Any) -> Path | None:
