@@ -93,6 +93,10 @@ def test_a_predictor_answers_as_the_training_set_says(tmp_path, monkeypatch, sto
         platform.log.compact()
         status, body = ask(endpoint, at, temp=1.0, town="Atlantis")
         assert (status, body["parameters"]) == (200, {"flags": "missing:mean_temp,missing:warmer"})
+        if store == "redis":
+            server.stop()
+            status, body = ask(endpoint, at, temp=1.0, town="Atlantis")
+            assert (status, body["parameters"]) == (200, {"flags": "unavailable:mean_temp,missing:warmer"})
     finally:
         platform.server.stop(version.version)
         if store == "redis":

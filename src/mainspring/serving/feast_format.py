@@ -114,7 +114,7 @@ def decode_value(raw: bytes) -> FeatureValue:
         return value
     try:
         return _decode(raw)
-    except (IndexError, struct.error, UnicodeDecodeError) as error:
+    except (IndexError, struct.error, UnicodeDecodeError, TypeError, AttributeError) as error:
         raise DataError(f"bytes that are no value of Feast's: {error}") from error
 
 
