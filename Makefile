@@ -19,6 +19,9 @@ system:
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && \
 	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y postgresql >/dev/null; } || \
 	  echo "PostgreSQL is not installed: its tests are skipped (apt install postgresql)"
+	@command -v redis-server >/dev/null || { [ "$$(id -u)" = 0 ] && \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y redis-server >/dev/null; } || \
+	  echo "Redis is not installed: its tests are skipped (apt install redis-server)"
 
 lint: setup
 	$(BIN)/ruff format --check src tests benchmarks

@@ -40,7 +40,12 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FeatureViewInfo:
-    """A feature view: its entity (join) keys, feature names with types, time to live, and where its rows lie."""
+    """A feature view: its entity (join) keys, feature names with types, time to live, and where its rows lie.
+
+    `entities` are the keys as questions have them; `join_keys` the same keys as rows have them, which a feature service
+    may rename. An `on_demand` view computes its features from `inputs` when they are asked for; `hidden` are features
+    of another view that the model does not take, and on-demand views do.
+    """
 
     name: str
     entities: tuple[str, ...]
@@ -48,6 +53,9 @@ class FeatureViewInfo:
     ttl_seconds: float | None
     path: Path | None
     on_demand: bool = False
+    join_keys: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    hidden: tuple[tuple[str, str], ...] = ()
 
 
 class FeatureStore(Protocol):

@@ -3,12 +3,14 @@
 import json
 from datetime import UTC, datetime
 
+from mainspring.domain.errors import TemporaryError
 from mainspring.domain.log_record import decode_row, frames, read_header, to_prediction
 from mainspring.serving.checks import FLOAT32_LARGEST
 from mainspring.serving.columns import ColumnTable
 from mainspring.serving.config import OnlineStoreConfig, OnlineView, ServeConfig
 from mainspring.serving.lookup import Lookup
 from mainspring.serving.metrics import PredictorMetrics
+from mainspring.serving.missing import policies
 from mainspring.serving.online import OnlineRow
 from mainspring.serving.predictor import Predictor
 from mainspring.serving.process import build
@@ -27,12 +29,15 @@ class Store:
 
     def __init__(self):
         self.rows = {}
+        self.away = False
 
-    def refresh(self):
+    def read(self, wanted):
+        if self.away:
+            raise TemporaryError("the online store did not answer: connection refused", where="redis at cache:6379")
+        return [[self.rows.get(keys) for keys in rows] for rows in wanted]
+
+    def close(self):
         pass
-
-    def row(self, view, keys):
-        return self.rows.get(keys)
 
     def put(self, town, temp, at):
         self.rows[(town,)] = OnlineRow(int(at.timestamp() * 1e6), (temp,))
@@ -50,7 +55,8 @@ class Served:
         metrics = PredictorMetrics("rain", "1", self.config.build, [one.name for one in features])
         self.predictor, self.writer = build(self.config, metrics, Log())
         self.store = Store()
-        lookup = Lookup(card.signature, (WEATHER,), self.store, self.config.missing, ("town",))
+        how = policies(card.signature, self.config.missing, self.config.missing_by, self.config.defaults, strict=False)
+        lookup = Lookup(card.signature, (WEATHER,), self.store, how, ("town",), metrics)
         table = ColumnTable(card.signature, [], max_rows=100, largest=FLOAT32_LARGEST)
         runtime = load_runtime(folder, card)
         self.predictor = Predictor(self.config, card, runtime, lookup, table, self.writer, metrics, Log())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from mainspring.domain.model_version import Feature
 from mainspring.serving.batch import BatchPredictor, looked_up_values, sent_values
 from mainspring.serving.errors import ModelFailed
+from mainspring.serving.missing import policies
 from mainspring.serving.runtime import load_runtime
 from tests.serving.models import FEATURES, SIGNATURE, infer, tensor
 from tests.serving.served import AT, Served
@@ -22,7 +23,8 @@ def batch(model, missing="serve_and_flag", runtime=None, nullable=True):
     folder, card = model
     features = (TOWN, WIND, replace(TEMP, nullable=nullable))
     card = replace(card, signature=replace(SIGNATURE, features=features))
-    return BatchPredictor(card, runtime or load_runtime(folder, card), ["town"], missing)
+    how = policies(card.signature, missing, strict=False)
+    return BatchPredictor(card, runtime or load_runtime(folder, card), ["town"], how)
 
 
 VALUES = st.tuples(

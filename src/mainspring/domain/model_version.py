@@ -25,7 +25,7 @@ def label_name(value: object) -> str:
 class Feature:
     """One input of the model, in column order.
 
-    `type` is int, float, bool, str or category. `source` is `request` when the caller gives it, else the feature view
+    `type` is int, float, bool, str or category (any: a list, which only on-demand views take). `source` is `request` when the caller gives it, else the feature view
     it comes from. `nullable` says whether training saw nulls: then a missing value is served as NaN and flagged.
     """
 
@@ -37,14 +37,28 @@ class Feature:
 
 
 @dataclass(frozen=True, slots=True)
+class OnDemandView:
+    """A view that computes its features when they are asked for, from `inputs`: features of the request and of views."""
+
+    name: str
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Signature:
-    """What a model takes and gives: features in order, entity keys, task and class labels."""
+    """What a model takes and gives: features in order, entity keys, task and class labels.
+
+    `on_demand` are the views that compute some of the features; `inputs` are features of other views that only those
+    look at, and not the model.
+    """
 
     task: Task
     features: tuple[Feature, ...]
     entities: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     target: str = ""
+    on_demand: tuple[OnDemandView, ...] = ()
+    inputs: tuple[Feature, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mainspring.domain.errors import DataError
 from mainspring.domain.metric import Task
-from mainspring.domain.model_version import Feature, Signature, label_name
+from mainspring.domain.model_version import Feature, OnDemandView, Signature, label_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,16 +26,19 @@ def learn_signature(
     entities: Sequence[str] = (),
     categorical: Sequence[str] = (),
     positive: object = None,
+    on_demand: Mapping[str, Sequence[str]] | None = None,
+    hidden: Mapping[str, str] | None = None,
 ) -> Signature:
     """The signature of the training rows.
 
-    `features` maps a column to its source: `request`, or the feature view it comes from. Text is a category; `nullable`
-    says whether these rows hold nulls (NaN is one). Errors: `DataError` for a column no model can take and for labels that do not
-    fit the task.
+    `features` maps a column to its source: `request`, or the feature view it comes from. `hidden` does so for what only
+    on-demand views look at; `on_demand` has those views' inputs by their name. Text is a category; `nullable`
+    says whether these rows hold nulls (NaN is one). Errors: `DataError` for a column no model can take and for labels
+    that do not fit the task.
     """
     import pyarrow as pa
 
-    found = []
+    found, inputs = [], []
     for name, source in features.items():
         column = rows.column(name)
         kind = _kind(column.type, name in categorical, pa)
@@ -47,10 +50,14 @@ def learn_signature(
             )
         categories = _categories(name, column) if kind == "category" else ()
         found.append(Feature(name, kind, source, _has_missing(column), categories))
+    for name, source in (hidden or {}).items():
+        column = rows.column(name)
+        inputs.append(Feature(name, _kind(column.type, False, pa) or "any", source, _has_missing(column)))
     classes = () if task == "regression" else _classes(rows.column(label), task, positive)
     if task == "regression" and _kind(rows.column(label).type, False, pa) not in ("int", "float"):
         raise DataError(f"the target is {rows.column(label).type}", valid="numbers, for a regression task")
-    return Signature(task, tuple(found), tuple(entities), classes, target)
+    computed = tuple(OnDemandView(name, tuple(taken)) for name, taken in (on_demand or {}).items())
+    return Signature(task, tuple(found), tuple(entities), classes, target, computed, tuple(inputs))
 
 
 def frame(rows: pa.Table, signature: Signature) -> pd.DataFrame:

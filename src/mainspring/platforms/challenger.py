@@ -14,7 +14,8 @@ from mainspring.performance.quality import by_day
 from mainspring.pipeline.signature import frame, learn_signature, truth
 from mainspring.pipeline.training import answers, fit, load_recipe
 from mainspring.platforms.laptop import LaptopFeatures
-from mainspring.ports import ModelRegistry
+from mainspring.ports import FeatureViewInfo, ModelRegistry
+from mainspring.serving.missing import policies
 from mainspring.settings.load import LoadedProject
 from mainspring.settings.project import ProjectSettings
 
@@ -50,7 +51,7 @@ class LaptopChallengers:
             step = rows.num_rows / MOST_ROWS
             rows = rows.take([int(place * step) for place in range(MOST_ROWS)])
         rows, sources, entities = with_features(self._loaded, self._features, rows)
-        signature = signature_of(settings, rows, sources, entities)
+        signature = signature_of(settings, rows, sources, entities, self._features.views())
         cut = round(rows.num_rows * (1 - settings.split.validation_share))
         data = data_of(rows.slice(0, cut), rows.slice(cut), signature)
         with unrecorded(self._loaded.paths.root):
@@ -96,7 +97,7 @@ def with_features(
 ) -> tuple[pa.Table, dict[str, str], list[str]]:
     """Rows with the views' features as known at each, each input's source, and the views' entity keys.
 
-    What an on-demand view computes, a caller has to send: no predictor computes it.
+    What only on-demand views look at comes along, and is no input of the model.
     """
     settings = loaded.settings
     present = features.sources[settings.target.source].read(known_at=datetime.max, limit=1).column_names
@@ -105,15 +106,23 @@ def with_features(
     if features.store is not None:
         rows = features.store.historical(rows)
         for view in features.store.views():
-            source = "request" if view.on_demand else view.name
-            sources |= {name: source for name, _ in view.features if name in rows.column_names}
+            sources |= {name: view.name for name, _ in view.features if name in rows.column_names}
             entities += [key for key in view.entities if key not in entities]
     return rows, sources, entities
 
 
-def signature_of(settings: ProjectSettings, rows: pa.Table, sources: dict[str, str], entities: list[str]) -> Signature:
-    """What a model of the project takes, learnt from rows as `with_features` gives them."""
-    return learn_signature(
+def signature_of(
+    settings: ProjectSettings,
+    rows: pa.Table,
+    sources: dict[str, str],
+    entities: list[str],
+    views: Sequence[FeatureViewInfo] = (),
+) -> Signature:
+    """What a model of the project takes, learnt from rows as `with_features` gives them; `views` are the project's.
+
+    A view's policy for what is missing is held against it: `ConfigError` where `features.defaults` does not fit.
+    """
+    signature = learn_signature(
         rows,
         sources,
         task=settings.task,
@@ -122,4 +131,8 @@ def signature_of(settings: ProjectSettings, rows: pa.Table, sources: dict[str, s
         entities=entities,
         categorical=settings.features.categorical,
         positive=settings.target.positive,
+        on_demand={view.name: view.inputs for view in views if view.on_demand},
+        hidden={name: view.name for view in views for name, _ in view.hidden},
     )
+    policies(signature, settings.features.missing, settings.features.missing_by, settings.features.defaults)
+    return signature

@@ -224,7 +224,7 @@ def _features(bench: _Bench) -> str:
     refuse_empty(rows, sources)
     refuse_strange_columns(settings, [*sources, *entities])
     bench.rows = rows
-    bench.signature = signature_of(settings, rows, sources, entities)
+    bench.signature = signature_of(settings, rows, sources, entities, bench.features.views())
     views = sorted({source for source in sources.values() if source != "request"})
     inputs = [name for name, source in sources.items() if source == "request"]
     hidden = unwatched_in_words(settings)

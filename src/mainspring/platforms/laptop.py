@@ -14,6 +14,7 @@ from mainspring.features.questions import first_asked, labelled, questions
 from mainspring.features.schedule import first_tick, run_transforms
 from mainspring.features.transforms import TransformSession, load_module
 from mainspring.platforms.labelling import LaptopLabels
+from mainspring.ports import FeatureViewInfo
 from mainspring.settings.load import LoadedProject
 from mainspring.sources.open import open_sources
 
@@ -29,7 +30,7 @@ class LaptopFeatures:
         self._paths = loaded.paths
         self.sources = open_sources(loaded.settings.sources, loaded.paths.root, sql=SqlSource)
         self.labels = LaptopLabels(loaded.settings, loaded.paths, self.sources)
-        self.store = _store(loaded)
+        self.store = feature_store(loaded)
         self._session = TransformSession(loaded.settings, loaded.paths.root, self.sources)
         self._advanced_to: datetime | None = None
 
@@ -50,10 +51,9 @@ class LaptopFeatures:
         """The join keys of the project's views."""
         return sorted({key for view in self.store.views() for key in view.entities}) if self.store else []
 
-    def on_demand(self) -> list[str]:
-        """Features that views compute from the request when they are asked for."""
-        views = self.store.views() if self.store is not None else []
-        return [name for view in views if view.on_demand for name, _ in view.features]
+    def views(self) -> list[FeatureViewInfo]:
+        """The project's views; none without a feature store."""
+        return list(self.store.views()) if self.store is not None else []
 
     def versions(self) -> dict[str, str]:
         """A digest of how each view's values come about, by name: its definition, and the transform that computes it."""
@@ -87,7 +87,8 @@ class LaptopFeatures:
         return None if first is None else first_tick(self._settings, self._session, first)
 
 
-def _store(loaded: LoadedProject) -> FeastFeatureStore | None:
+def feature_store(loaded: LoadedProject) -> FeastFeatureStore | None:
+    """The project's views; None for a project without `features.py` and without a Feast repository."""
     definitions, settings = loaded.paths.root / "features.py", loaded.settings
     repo = settings.features.repo
     if repo is None and not definitions.is_file():
@@ -98,4 +99,11 @@ def _store(loaded: LoadedProject) -> FeastFeatureStore | None:
     objects = {} if repo is not None else vars(load_module(definitions, "mainspring_project_features"))
     folder = None if repo is None else loaded.paths.root / repo
 
-    return FeastFeatureStore(settings.name, loaded.paths.features, objects, settings.features.service, repo=folder)
+    return FeastFeatureStore(
+        settings.name,
+        loaded.paths.features,
+        objects,
+        settings.features.service,
+        repo=folder,
+        online=settings.features.online,
+    )

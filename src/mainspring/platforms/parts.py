@@ -23,7 +23,7 @@ from mainspring.platforms.rollout_tests import LaptopRolloutTests
 from mainspring.platforms.runs import runner
 from mainspring.platforms.shadow import LaptopShadow
 from mainspring.ports import Clock
-from mainspring.serving.config import OnlineStoreConfig, OnlineView
+from mainspring.serving.config import OnlineStoreConfig
 from mainspring.settings.load import LoadedProject
 
 _SHADOW_SECONDS = 5.0
@@ -80,19 +80,5 @@ def online_store(loaded: LoadedProject, features: LaptopFeatures) -> OnlineStore
     """Where a predictor finds Feast's online features; None for a project without views."""
     if features.store is None:
         return None
-    from mainspring.adapters.feast.store import ONLINE_FILE  # imports Feast
-
-    columns = loaded.settings.features.entities
-    views = tuple(
-        OnlineView(
-            view.name,
-            view.entities,
-            tuple(name for name, _ in view.features),
-            view.ttl_seconds,
-            {key: columns[key] for key in view.entities if key in columns},
-        )
-        for view in features.store.views()
-        if not view.on_demand
-    )
-    path = loaded.paths.features.resolve() / ONLINE_FILE
-    return OnlineStoreConfig(str(path), loaded.settings.name.replace("-", "_"), views)
+    settings = loaded.settings.features
+    return features.store.online_store(settings.entities, settings.online_timeout.total_seconds())

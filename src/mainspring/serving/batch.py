@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from mainspring.domain.model_card import ModelCard
 from mainspring.domain.model_version import Feature
 from mainspring.serving.columns import Columns, ColumnTable, is_text
-from mainspring.serving.config import MissingPolicy
 from mainspring.serving.errors import ModelFailed, RequestError
-from mainspring.serving.lookup import Lookup
+from mainspring.serving.lookup import Lookup, Reason
+from mainspring.serving.missing import Missing
 from mainspring.serving.runtime import Output, Runtime
 from mainspring.serving.tensors import Tensor
 
@@ -40,14 +40,24 @@ class BatchAnswers:
     refused: list[tuple[int, str]] = field(default_factory=list)
 
 
-class BatchPredictor:
-    """One model version. `entities` are the columns with entity keys; `missing` is the project's policy."""
+class _Uncounted:
+    """A batch has no metrics page: the flags of its rows say what was missing."""
 
-    def __init__(self, card: ModelCard, runtime: Runtime, entities: Sequence[str], missing: MissingPolicy) -> None:
+    def feature(self, reason: Reason, place: int) -> None:
+        """Nothing."""
+
+    def store_failed(self) -> None:
+        """Nothing."""
+
+
+class BatchPredictor:
+    """One model version. `entities` are the columns with entity keys; `policies` say what becomes of a missing feature."""
+
+    def __init__(self, card: ModelCard, runtime: Runtime, entities: Sequence[str], policies: Sequence[Missing]) -> None:
         self.features = card.signature.features
         self.entities = tuple(entities)
         self._runtime = runtime
-        self._lookup = Lookup(card.signature, (), None, missing, entities)
+        self._lookup = Lookup(card.signature, (), None, policies, entities, _Uncounted())
         own = {one.name for one in self.features}
         keys = [name for name in entities if name not in own]
         self._table = ColumnTable(card.signature, keys, max_rows=sys.maxsize, largest=runtime.largest)

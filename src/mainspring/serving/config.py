@@ -9,15 +9,18 @@ from typing import Literal
 from mainspring.domain.codec import from_json
 from mainspring.domain.errors import ConfigError, DataError
 
-MissingPolicy = Literal["serve_and_flag", "reject"]
+MissingPolicy = Literal["serve_and_flag", "reject", "default"]
+StoreKind = Literal["sqlite", "redis", "feast"]
+KeyType = Literal["STRING", "BYTES", "INT32", "INT64", "UNIX_TIMESTAMP"]
+"""Feast's value types that an entity key can have."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnlineView:
     """A feature view as it lies in the online store.
 
-    `entities` are join keys; `columns` says which column of the request holds a join key, where the names differ.
-    `ttl_seconds` None or 0: rows never get stale.
+    `entities` are join keys, `key_types` their types in that order (none: all are text); `columns` says which column of
+    the request holds a join key, where the names differ. `ttl_seconds` None or 0: rows never get stale.
     """
 
     name: str
@@ -25,15 +28,24 @@ class OnlineView:
     features: tuple[str, ...]
     ttl_seconds: float | None = None
     columns: dict[str, str] = field(default_factory=dict)
+    key_types: tuple[KeyType, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class OnlineStoreConfig:
-    """Feast's SQLite online store: its file, the Feast project's name and the views."""
+    """Feast's online store, the Feast project's name and the views.
+
+    `path` is SQLite's file, else the folder with `feature_store.yaml`, where connections and passwords stay. `sqlite`
+    and `redis` are read directly; `feast` is any other store, read by the class that `reader` names (`module:Class`).
+    `timeout_seconds` is the longest that a request waits for a store behind a network.
+    """
 
     path: str
     project: str
     views: tuple[OnlineView, ...]
+    kind: StoreKind = "sqlite"
+    reader: str = ""
+    timeout_seconds: float = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +58,9 @@ class ServeConfig:
     that is empty, comes by the environment. `replayed_clock`: the header `mainspring-event-at` says when it is. `timeout_seconds`: longest wait for
     open requests at the end. `drain_seconds`: how long a predictor that was told to end goes on
     answering after it said that it is not ready, so that a proxy notices. `fsync`: every row is on the disk before its
-    answer. `on_log_failure`: what to do with an answer that cannot be logged. `error_share` is for rehearsals: that
+    answer. `missing` is the policy for features that are not there, `missing_by` what it is for a view or a feature of
+    that name, `defaults` what stands in under `default`. `on_demand` names the function that opens the model's on-demand
+    views (`module:function`). `on_log_failure`: what to do with an answer that cannot be logged. `error_share` is for rehearsals: that
     share of requests, chosen by request id, is answered 500.
     """
 
@@ -61,6 +75,9 @@ class ServeConfig:
     workers: int = 1
     online: OnlineStoreConfig | None = None
     missing: MissingPolicy = "serve_and_flag"
+    missing_by: dict[str, MissingPolicy] = field(default_factory=dict)
+    defaults: dict[str, str | int | float | bool] = field(default_factory=dict)
+    on_demand: str = ""
     replayed_clock: bool = False
     timeout_seconds: float = 5.0
     receive_seconds: float = 30.0

@@ -65,6 +65,13 @@ class Unanswerable(RequestError):
     grpc_code = "FAILED_PRECONDITION"
 
 
+class StoreAway(RequestError):
+    """The online store did not answer, and the project's policy is to refuse then."""
+
+    status = 503
+    grpc_code = "UNAVAILABLE"
+
+
 class ModelFailed(RequestError):
     """The model raised, or gave something that is no number."""
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mainspring.domain.model_card import ModelCard
 from mainspring.serving.config import ServeConfig
-from mainspring.serving.lookup import Lookup
+from mainspring.serving.lookup import Reason
 from mainspring.telemetry import registry
 from mainspring.telemetry.slots import MetricSlots
 
@@ -16,6 +16,13 @@ _STATUSES = {
     "grpc": ("OK", "INVALID_ARGUMENT", "NOT_FOUND", "FAILED_PRECONDITION", "INTERNAL", "UNAVAILABLE"),
 }
 """What prediction requests are answered: HTTP statuses, and gRPC's codes."""
+
+_BY_REASON: dict[Reason, registry.MetricDefinition] = {
+    "missing": registry.FEATURE_MISSING,
+    "stale": registry.FEATURE_STALE,
+    "unavailable": registry.FEATURE_UNAVAILABLE,
+    "defaulted": registry.FEATURE_DEFAULTED,
+}
 
 
 class PredictorMetrics:
@@ -33,15 +40,18 @@ class PredictorMetrics:
         }
         self._rows = slots.add(registry.PREDICTOR_ROWS)
         self._latency = slots.add(registry.PREDICTOR_LATENCY)
-        self._missing = [slots.add(registry.FEATURE_MISSING, feature=name) for name in features]
-        self._stale = [slots.add(registry.FEATURE_STALE, feature=name) for name in features]
+        self._features = {
+            reason: [slots.add(definition, feature=name) for name in features]
+            for reason, definition in _BY_REASON.items()
+        }
+        self._store_failures = slots.add(registry.ONLINE_FAILURES)
         self._bytes = slots.add(registry.LOG_APPENDED)
         self._failures = slots.add(registry.LOG_FAILURES)
 
     @classmethod
     def of(cls, config: ServeConfig, card: ModelCard) -> PredictorMetrics:
         """The series of all workers of a configuration; made before they are forked."""
-        names = [feature.name for feature in card.signature.features]
+        names = [feature.name for feature in (*card.signature.features, *card.signature.inputs)]
         return cls(config.name, config.version, config.build, names, config.workers)
 
     def use_row(self, worker: int) -> None:
@@ -67,14 +77,17 @@ class PredictorMetrics:
         """Rows could not be written to the log."""
         self._slots.values[self._failures] += rows
 
-    def count(self, *, ready: bool, lookup: Lookup) -> None:
-        """Bring in what is counted elsewhere, for the workers who are asked for all."""
-        values = self._slots.values
-        values[self._ready] = float(ready)
-        for place, slot in enumerate(self._missing):
-            values[slot] = float(lookup.missing_counts[place])
-        for place, slot in enumerate(self._stale):
-            values[slot] = float(lookup.stale_counts[place])
+    def feature(self, reason: Reason, place: int) -> None:
+        """A feature was not there, or a default stood in for it."""
+        self._slots.values[self._features[reason][place]] += 1.0
+
+    def store_failed(self) -> None:
+        """The online store did not answer."""
+        self._slots.values[self._store_failures] += 1.0
+
+    def readiness(self, ready: bool) -> None:
+        """Whether this worker takes requests."""
+        self._slots.values[self._ready] = float(ready)
 
     def exposition(self) -> str:
         """All series of all workers in Prometheus' text format."""

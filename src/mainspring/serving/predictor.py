@@ -20,7 +20,7 @@ from mainspring.domain.time import utc
 from mainspring.serving.checks import shown
 from mainspring.serving.columns import REQUEST_ID, Columns, ColumnTable
 from mainspring.serving.config import ServeConfig
-from mainspring.serving.errors import LogFailed, ModelFailed, NotReady, RequestError, UnknownModel
+from mainspring.serving.errors import LogFailed, ModelFailed, NotReady, RequestError, Unanswerable, UnknownModel
 from mainspring.serving.lookup import Looked, Lookup
 from mainspring.serving.metrics import PredictorMetrics
 from mainspring.serving.runtime import Output, Runtime
@@ -158,33 +158,31 @@ class Predictor:
         Whoever was there at the same time shares a run: the model's own overhead is paid once. A model that raises is asked
         again for each request alone, so that one bad request fails nobody else's.
         """
-        rows = pending[0].looked.rows if len(pending) == 1 else [row for one in pending for row in one.looked.rows]
+        asked = [one for one in pending if not one.looked.failure]
+        rows = asked[0].looked.rows if len(asked) == 1 else [row for one in asked for row in one.looked.rows]
         try:
-            outputs = self._runtime.predict(rows)
+            outputs = self._runtime.predict(rows) if rows else []
         except Exception as error:  # a project's own model may raise anything
             if len(pending) > 1:
                 return [found for one in pending for found in self.answer([one])]
-            reason = f"{type(error).__name__}: {error}"
-            return self._logged(pending, [ModelFailed(reason)], [[()] * len(rows)])
-        found: list[Answered | RequestError] = []
-        shares: list[list[Output]] = []
+            return self._logged(pending, [(ModelFailed(f"{type(error).__name__}: {error}"), [()] * len(rows))])
+        found: list[tuple[Answered | RequestError, Sequence[Output]]] = []
         place = 0
         for one in pending:
-            share = outputs[place : place + len(one.ids)]
-            place += len(one.ids)
-            reason = self._fault(one, share)
-            found.append(ModelFailed(reason) if reason else Answered(one.id, share, one.looked.flags))
-            shares.append([()] * len(share) if reason else share)
-        return self._logged(pending, found, shares)
+            count = len(one.ids)
+            if one.looked.failure:
+                found.append((ModelFailed(one.looked.failure), [()] * count))
+                continue
+            share = outputs[place : place + count]
+            place += count
+            refused = self._error(one, share)
+            found.append((refused, [()] * count) if refused else (Answered(one.id, share, one.looked.flags), share))
+        return self._logged(pending, found)
 
     def exposition(self) -> str:
         """The predictor's series in Prometheus' text format."""
-        self.count()
+        self.metrics.readiness(self.ready)
         return self.metrics.exposition()
-
-    def count(self) -> None:
-        """Bring the counts up to date that other workers show."""
-        self.metrics.count(ready=self.ready, lookup=self._lookup)
 
     def _event_at(self, headers: Headers) -> int:
         text = headers.get("mainspring-event-at", "") if self.config.replayed_clock else ""
@@ -205,26 +203,32 @@ class Predictor:
             self._log.error("the prediction log cannot be written", error=str(error), until_it_can=then)
         self._unlogged += rows
 
-    def _fault(self, one: Pending, outputs: list[Output]) -> str:
+    def _error(self, one: Pending, outputs: list[Output]) -> RequestError | None:
         if self._broken_below and zlib.crc32(f"{self.config.build}:{one.ids[0]}".encode()) < self._broken_below:
-            return "rehearsed failure"
-        for output in outputs:
-            for value in output:
-                if not isfinite(value):
-                    return "the model gave no number"
-        return ""
+            return ModelFailed("rehearsed failure")
+        if all(isfinite(value) for output in outputs for value in output):
+            return None
+        always = {feature.name for feature in self.card.signature.features if not feature.nullable}
+        lacking = [flag for flags in one.looked.flags for flag in flags if flag.partition(":")[2] in always]
+        if lacking:
+            # What the model cannot do without is no fault of its own.
+            return Unanswerable(
+                f"the model gave no number: {', '.join(dict.fromkeys(lacking))}",
+                valid="features.missing: reject, or default",
+            )
+        return ModelFailed("the model gave no number")
 
     def _logged(
-        self, pending: Sequence[Pending], found: list[Answered | RequestError], shares: Sequence[Sequence[Output]]
+        self, pending: Sequence[Pending], found: Sequence[tuple[Answered | RequestError, Sequence[Output]]]
     ) -> list[Answered | RequestError]:
         now = time.perf_counter()
         rows: list[LogRow] = []
-        for one, result, outputs in zip(pending, found, shares, strict=True):
-            if isinstance(result, RequestError):
+        for one, (result, outputs) in zip(pending, found, strict=True):
+            if isinstance(result, Answered):
+                rows += _log_rows(one, outputs, _ANSWERED, now, "")
+            elif isinstance(result, ModelFailed):
                 self._log.error("prediction failed", request_id=one.ids[0], reason=result.what)
                 rows += _log_rows(one, outputs, _FAILED, now, result.what)
-            else:
-                rows += _log_rows(one, outputs, _ANSWERED, now, "")
         try:
             self.metrics.logged(self._writer.append(rows))
         except OSError as error:
@@ -235,10 +239,10 @@ class Predictor:
             if self._unlogged:
                 self._log.warning("the prediction log is written again", rows_not_logged=self._unlogged)
                 self._unlogged = 0
-        for one, result in zip(pending, found, strict=True):
+        for one, (result, _) in zip(pending, found, strict=True):
             if isinstance(result, Answered):
                 self.metrics.predicted(len(one.ids), time.perf_counter() - one.began)
-        return found
+        return [result for result, _ in found]
 
 
 def _log_rows(one: Pending, outputs: Sequence[Output], outcome: int, now: float, reason: str) -> list[LogRow]:

@@ -16,17 +16,21 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from mainspring.domain.concealment import Concealment
 from mainspring.domain.errors import ConfigError, MainspringError
 from mainspring.domain.log_record import ColumnKind, SegmentHeader
+from mainspring.domain.model_version import Signature
 from mainspring.serving.columns import ColumnTable, is_text
-from mainspring.serving.config import ServeConfig, read_config
+from mainspring.serving.config import OnlineStoreConfig, ServeConfig, read_config
 from mainspring.serving.http1 import HttpServer
 from mainspring.serving.lookup import Lookup
 from mainspring.serving.metrics import PredictorMetrics
-from mainspring.serving.online import SqliteOnlineFeatures
+from mainspring.serving.missing import policies
+from mainspring.serving.on_demand import FOLDER, OnDemand
+from mainspring.serving.online import named, open_online
 from mainspring.serving.predictor import Predictor, warm_up
 from mainspring.serving.rest import RestApi
 from mainspring.serving.runtime import load_card, load_runtime, single_threaded
@@ -45,7 +49,8 @@ def build(config: ServeConfig, metrics: PredictorMetrics, log: Log) -> tuple[Pre
     folder = Path(config.model)
     card = load_card(folder)
     runtime = load_runtime(folder, card)
-    views = config.online.views if config.online else ()
+    store = _needed(config.online, card.signature)
+    views = store.views if store else ()
     own = {feature.name for feature in card.signature.features}
     columns = [view.columns.get(key, key) for view in views for key in view.entities]
     entities = list(dict.fromkeys(columns))
@@ -66,13 +71,21 @@ def build(config: ServeConfig, metrics: PredictorMetrics, log: Log) -> tuple[Pre
         segment_seconds=config.segment_seconds,
         concealment=_concealment(config),
     )
-    online = SqliteOnlineFeatures(config.online) if config.online else None
-    lookup = Lookup(card.signature, views, online, config.missing, entities)
     table = ColumnTable(
         card.signature,
         [name for name in entities if name not in own],
         max_rows=config.max_rows,
         largest=runtime.largest,
+    )
+    lookup = Lookup(
+        card.signature,
+        views,
+        open_online(store) if store else None,
+        policies(card.signature, config.missing, config.missing_by, config.defaults, strict=False),
+        entities,
+        metrics,
+        _on_demand(config, card.signature),
+        log,
     )
     warm_up(runtime, card, config.warm_up_requests)
     writer.check()
@@ -83,6 +96,31 @@ def _concealment(config: ServeConfig) -> Concealment | None:
     if not (config.log_drop or config.log_hash):
         return None
     return Concealment(config.log_drop, config.log_hash, given_key(config.log_key_file))
+
+
+def _needed(online: OnlineStoreConfig | None, signature: Signature) -> OnlineStoreConfig | None:
+    """The store with what this version looks up, and nothing else: what is not needed is neither read nor decoded."""
+    if online is None:
+        return None
+    sources = {one.name: one.source for one in (*signature.features, *signature.inputs)}
+    views = [
+        replace(view, features=tuple(name for name in view.features if sources.get(name) == view.name))
+        for view in online.views
+    ]
+    return replace(online, views=tuple(view for view in views if view.features))
+
+
+def _on_demand(config: ServeConfig, signature: Signature) -> OnDemand | None:
+    if not signature.on_demand:
+        return None
+    if not config.on_demand:
+        raise ConfigError(
+            f"this version has on-demand views ({', '.join(one.name for one in signature.on_demand)}), and the "
+            "configuration does not say what opens them",
+            valid="on_demand: module:function",
+        )
+    opened: OnDemand = named(config.on_demand)(Path(config.model) / FOLDER, signature)
+    return opened
 
 
 async def serve(
@@ -115,7 +153,7 @@ async def serve(
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(ending.wait(), _TICK_SECONDS)
         server.tick()
-        predictor.count()
+        predictor.metrics.readiness(predictor.ready)
         writer.rotate_if_old()
     predictor.state = "ending"
     server.draining = True

@@ -27,10 +27,12 @@ _URL_SECRET = re.compile(
     r"(?P<before>^[a-z][a-z0-9+.-]*://[^:/@]*:|[?&](?:password|passwd|secret|token)=)(?P<secret>.*@|[^&]*)",
     re.IGNORECASE,
 )
+# `host:port,password=...`, as Feast's Redis has it.
+_OPTION_SECRET = re.compile(r"(?P<before>,(?:password|passwd|secret|token)=)(?P<secret>[^,]*)", re.IGNORECASE)
 _BEFORE_PASSWORD = re.compile(r"^[a-z][a-z0-9+.-]*://[^:/@]*:[^@]*$", re.IGNORECASE)
 _MASK = "********"
 # Where the keys are the user's own names: a column that is called `token` is no secret.
-_NAMES_OF_USERS = re.compile(r"\.(columns|entities)\.")
+_NAMES_OF_USERS = re.compile(r"\.(columns|entities|defaults|missing_by)\.")
 
 
 class _Yaml12(yaml.SafeLoader):
@@ -169,7 +171,14 @@ def _plain_secrets(document: Any, origins: Mapping[str, str]) -> Iterator[str]:
             continue
         text, last = str(value), key.rsplit(".", 1)[-1]
         named = _is_secret(key)
-        secrets = [text] if named else [found["secret"].rstrip("@") for found in _URL_SECRET.finditer(text)]
+        secrets = (
+            [text]
+            if named
+            else [
+                *(found["secret"].rstrip("@") for found in _URL_SECRET.finditer(text)),
+                *(found["secret"] for found in _OPTION_SECRET.finditer(text)),
+            ]
+        )
         # `${NAME:-hunter2}` is a password in plain text as well.
         if any(re.sub(r"\$\{\w+\}", "", secret) for secret in secrets):
             variable = last.upper() if named else "DATABASE_PASSWORD"
@@ -295,4 +304,5 @@ def _words(value: Any) -> str:
 
 def masked_url(text: str) -> str:
     """A URL, or any text, without the passwords that URLs in it hold."""
+    text = _OPTION_SECRET.sub(lambda found: found["before"] + _MASK, text)
     return _URL_SECRET.sub(lambda found: found["before"] + _MASK + ("@" if found["secret"].endswith("@") else ""), text)

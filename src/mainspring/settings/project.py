@@ -21,6 +21,7 @@ from mainspring.settings.rollout import RolloutSettings
 _MOST_WINDOWS = 1_000
 """Each window of the trailing reference is read on its own: four weeks by the hour are 672."""
 
+MissingPolicy = Literal["serve_and_flag", "reject", "default"]
 ColumnType = Literal["int", "float", "bool", "str", "time", "date", "category"]
 
 
@@ -102,8 +103,30 @@ class FeatureSettings(Part):
     """Views whose rows this project computes itself, by view name."""
     entities: dict[str, str] = Field(default_factory=dict)
     """Entity join key -> column of the target's source, where the names differ."""
-    missing: Literal["serve_and_flag", "reject"] = "serve_and_flag"
-    """A missing or stale feature: answer with NaN and a flag where training saw nulls, or refuse. Never a silent 0."""
+    online: dict[str, str | int | float | bool] | None = None
+    """The online store as Feast's `online_store` section has it, such as `{type: redis, connection_string: "cache:6379"}`.
+    Redis and SQLite are read directly, any other store by Feast's SDK. None: SQLite in the state folder."""
+    online_timeout: Duration = timedelta(seconds=0.25)
+    """The longest that a request waits for an online store; after that its features are missing, by the policy below.
+    A quarter of a second: a hundred round trips of a network, and not yet what a caller gives up on."""
+    missing: MissingPolicy = "serve_and_flag"
+    """A looked-up feature that is missing, older than its view's ttl, or not to be had: answer with NaN and a flag, refuse
+    (`reject`), or put in what `defaults` states (`default`). Where training saw nulls, NaN is served whatever this says,
+    unless a default is stated. Never a silent 0."""
+    missing_by: dict[str, MissingPolicy] = Field(default_factory=dict)
+    """The policy of a feature or of all features of a view, by name, where it is another one."""
+    defaults: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """What stands in for a feature under `default`; every such feature that training never saw missing needs one."""
+
+    @model_validator(mode="after")
+    def _one_store(self) -> FeatureSettings:
+        if self.online is not None and self.repo is not None:
+            raise ValueError(
+                "`online` is for `features.py`; a repository says in its feature_store.yaml which store it has"
+            )
+        if self.online is not None and "type" not in self.online:
+            raise ValueError("`online` has no `type`; valid: sqlite, redis, or any other online store of Feast's")
+        return self
 
 
 class SplitSettings(Part):

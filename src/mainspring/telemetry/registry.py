@@ -57,6 +57,17 @@ FEATURE_STALE = MetricDefinition(
     "mainspring_feature_stale_total", "counter", "Values older than their view's time to live, by feature.",
     "predictor", ("feature",),
 )  # fmt: skip
+FEATURE_UNAVAILABLE = MetricDefinition(
+    "mainspring_feature_unavailable_total", "counter", "Values that the online store did not give in time, by feature.",
+    "predictor", ("feature",),
+)  # fmt: skip
+FEATURE_DEFAULTED = MetricDefinition(
+    "mainspring_feature_defaulted_total", "counter", "Values for which the project's default stood in, by feature.",
+    "predictor", ("feature",),
+)  # fmt: skip
+ONLINE_FAILURES = MetricDefinition(
+    "mainspring_online_failures_total", "counter", "Look-ups that the online store did not answer.", "predictor"
+)
 LOG_APPENDED = MetricDefinition(
     "mainspring_log_appended_bytes_total", "counter", "Bytes appended to prediction-log segments.", "predictor"
 )

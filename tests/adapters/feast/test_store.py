@@ -230,7 +230,7 @@ def test_nothing_new_commits_nothing(tmp_path: Path) -> None:
     for view in ("delayed", "late", "late_ttl", "made", "versioned"):
         store.append(view, rows(view, [{"at": DAY, "x": 1.0}]))
     assert store.materialize(DAY + 2 * HOUR) == 6
-    with sqlite3.connect(store.online_file) as reader:
+    with sqlite3.connect(store.online_store({}, 0.25).path) as reader:
         before = reader.execute("PRAGMA data_version").fetchone()
         for hours in range(3, 9):
             assert store.materialize(DAY + hours * HOUR) == 0
@@ -388,7 +388,8 @@ def test_an_existing_repository_is_used_as_it_is(tmp_path: Path) -> None:
     assert [one.name for one in store.views()] == ["plain"]
     assert store.materialize(DAY + HOUR) == 1
     assert store.online([{"shop": "a"}]).column("plain_x").to_pylist() == [1.0]
-    assert (store.online_file, store.feast_project) == (repo / "o.db", "theirs")
+    found = store.online_store({}, 0.25)
+    assert (found.kind, found.path, found.project) == ("sqlite", str(repo / "o.db"), "theirs")
     spine = pa.table({"event_timestamp": pa.array([DAY + HOUR], UTC_TIME), "shop": ["a"]})
     assert store.historical(spine).column("plain_n").to_pylist() == [1]
 

@@ -1,6 +1,7 @@
 """How far the online store was brought, view by view; kept beside its rows, in the same SQLite file.
 
 In the same file because of its log: where a mark survived a power cut, so did every row that was committed before it.
+A store elsewhere holds a token of the marks: one that lost its rows lost the token as well.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 _SCHEMA = """
+CREATE TABLE IF NOT EXISTS mainspring_store (token TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS mainspring_mark (
     view TEXT PRIMARY KEY, definition TEXT NOT NULL, until TEXT, dirty_since TEXT, newest_known TEXT, files TEXT NOT NULL
 )
@@ -40,7 +42,20 @@ class Marks:
         # Predictors read while the loop writes; and what is lost in a power cut is written again from the files.
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
-        self._connection.execute(_SCHEMA)
+        self._connection.executescript(_SCHEMA)
+
+    def token(self) -> str:
+        """What a store elsewhere holds of these marks; empty when nothing was written to it yet."""
+        row = self._connection.execute("SELECT token FROM mainspring_store").fetchone()
+        return "" if row is None else str(row[0])
+
+    def begin(self, token: str) -> None:
+        """Take it that nothing is in the online store, which holds this token from now on."""
+        with self._connection:
+            self._connection.execute("BEGIN")
+            self._connection.execute("UPDATE mainspring_mark SET until = NULL, dirty_since = NULL, files = ''")
+            self._connection.execute("DELETE FROM mainspring_store")
+            self._connection.execute("INSERT INTO mainspring_store VALUES (?)", (token,))
 
     def get(self, view: str, definition: str) -> Mark:
         """The view's mark; only what it says of the rows when the view was defined otherwise."""

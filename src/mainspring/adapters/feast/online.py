@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from mainspring.adapters.feast.asof_join import AVAILABLE_AT_TAG, DELAY_TAG
 from mainspring.adapters.feast.marks import Mark, Marks
 from mainspring.adapters.feast.rows import newest, read_rows
+from mainspring.domain.errors import TemporaryError
 
 DUMMY_KEY = "__dummy_id"
 """Feast's join key of views without entities; its value is the empty text."""
@@ -122,7 +123,14 @@ def write_online(store: Any, view: Any, rows: pa.Table) -> None:
     if DUMMY_KEY in keys:
         rows = rows.append_column(DUMMY_KEY, pa.array([""] * rows.num_rows))
     protos = _convert_arrow_to_proto(rows, view, keys)
-    store._get_provider().online_write_batch(store.config, view, protos, None)
+    try:
+        store._get_provider().online_write_batch(store.config, view, protos, None)
+    except Exception as error:  # every store's client has errors of its own
+        raise TemporaryError(
+            f"the online store did not take {rows.num_rows:,} rows of view {view.name!r}: {error}",
+            where=f"online store {store.config.online_store.type}",
+            next_step="the next tick writes them again",
+        ) from error
 
 
 def appended(rows: pa.Table, mark: Mark, timing: Timing) -> Mark:

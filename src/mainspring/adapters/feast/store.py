@@ -5,49 +5,48 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import os
+import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from mainspring.adapters.feast import READER
 from mainspring.adapters.feast.asof_store import source_path
+from mainspring.adapters.feast.declared import as_declared
+from mainspring.adapters.feast.emptied import begin_anew
 from mainspring.adapters.feast.marks import Marks
+from mainspring.adapters.feast.on_demand import (
+    input_types,
+    keep_described,
+    keep_module,
+    request_fields,
+    require_by_row,
+    require_served,
+    transformed,
+)
 from mainspring.adapters.feast.online import Timing, appended, bring_up, described, entity_keys
+from mainspring.adapters.feast.repo import (
+    ONLINE_FILE,
+    choose_service,
+    feast_objects,
+    online_place,
+    open_repo,
+    write_repo,
+)
 from mainspring.adapters.feast.rows import locked, put_rows, remove_rows
 from mainspring.domain.errors import ConfigError, DataError, NotFound
 from mainspring.domain.time import utc
 from mainspring.features.questions import EVENT_TIME
 from mainspring.ports import FeatureViewInfo
+from mainspring.serving.config import KeyType, OnlineStoreConfig, OnlineView
+from mainspring.serving.on_demand import ViewFailed
 
-ONLINE_FILE = "online.db"
 _ROW = "mainspring_row"
 _TYPES = {"Int32": "int", "Int64": "int", "Float32": "float", "Float64": "float", "Bool": "bool", "String": "str"}
-_ARROW = {
-    "Int32": pa.int32(),
-    "Int64": pa.int64(),
-    "Float32": pa.float32(),
-    "Float64": pa.float64(),
-    "Bool": pa.bool_(),
-    "String": pa.string(),
-    "UnixTimestamp": pa.timestamp("us", "UTC"),
-}
-_REPO_FILE = """\
-project: {project}
-provider: local
-registry:
-  registry_type: file
-  registry_store_type: mainspring.adapters.feast.registry_file.AtomicFileRegistryStore
-  path: registry.pb
-  cache_ttl_seconds: 0
-offline_store: {{type: mainspring.adapters.feast.asof_store.AsofOfflineStore}}
-online_store: {{type: sqlite, path: {online}}}
-entity_key_serialization_version: 3
-"""
 
 
 class FeastFeatureStore:
@@ -55,8 +54,8 @@ class FeastFeatureStore:
 
     `folder` gets a `feature_store.yaml`, the registry, the online store and the views' offline rows; `definitions` is
     the module with the project's Feast objects, which are applied when the store is first used. With `repo`, an
-    existing Feast repository is used as it is: nothing is applied, and its own stores are read and written.
-    `service` names the feature service; None: the only one there is.
+    existing Feast repository is used as it is: nothing is applied, and its own stores are read and written. `online` is
+    the online store in Feast's own words, None for SQLite in `folder`. `service` names the feature service; None: the only one there is.
     """
 
     def __init__(
@@ -67,22 +66,28 @@ class FeastFeatureStore:
         service: str | None,
         *,
         repo: Path | None = None,
+        online: Mapping[str, Any] | None = None,
     ) -> None:
         self._project = project.replace("-", "_")
         self._folder = folder
         self._objects = definitions
         self._service_name = service
         self._repo = repo
+        self._online = online
+        file = definitions.get("__file__")
+        self._definitions = None if repo is not None or file is None else Path(file)
         self._opened: Any = None
         self._service: Any = None
         self._views: dict[str, Any] = {}
         self._on_demand: dict[str, Any] = {}
+        self._projections: dict[str, Any] = {}
+        self._sources: dict[str, list[Any]] = {}
         self._marks: Marks | None = None
 
     def views(self) -> Sequence[FeatureViewInfo]:
         """The views of the service, after applying the definitions; on-demand views last."""
         self._open()
-        return [*map(self._info, self._views.values()), *map(_on_demand_info, self._on_demand.values())]
+        return [*map(self._info, self._views.values()), *map(self._on_demand_info, self._on_demand.values())]
 
     def append(self, view: str, rows: pa.Table) -> int:
         """Append rows to a view's files by event date; returns those that were new or other than before.
@@ -92,7 +97,7 @@ class FeastFeatureStore:
         """
         one, folder = self._writable(view)
         timing = Timing.of(one)
-        rows = _checked(one, rows, timing)
+        rows = as_declared(one, rows, timing)
         if not rows.num_rows:
             return 0
         identity = [timing.timestamp, *entity_keys(one), *([timing.created] if timing.created else [])]
@@ -110,10 +115,14 @@ class FeastFeatureStore:
             remove_rows(folder)
 
     def historical(self, spine: pa.Table) -> pa.Table:
-        """`spine` (`event_timestamp`, join keys, any further columns) with the service's features as known then."""
+        """`spine` (`event_timestamp`, join keys, any further columns) with the service's features as known then.
+
+        Behind them come the features that only on-demand views look at. Errors: `DataError` for questions that lack a
+        column, `ConfigError` for a name that is taken or a function of an on-demand view that fails.
+        """
         store = self._open()
-        keys = {key for view in self._views.values() for key in entity_keys(view)}
-        asked = {field.name for view in self._on_demand.values() for field in _request_fields(view)}
+        keys = {key for view in self._views.values() for key in self._asked(view)}
+        asked = {name for view in self._on_demand.values() for name in request_fields(view)}
         missing = sorted((keys | asked | {EVENT_TIME}) - set(spine.column_names))
         if missing:
             raise DataError(
@@ -124,27 +133,30 @@ class FeastFeatureStore:
         # Only what the join needs goes through pandas; everything else keeps its type.
         needed = [name for name in spine.column_names if name in keys | asked | {EVENT_TIME}]
         entities = spine.select(needed).append_column(_ROW, pa.array(range(spine.num_rows), pa.int64())).to_pandas()
-        joined: pa.Table = store.get_historical_features(entity_df=entities, features=self._service).to_arrow()
+        job = store.get_historical_features(entity_df=entities, features=self._service)
+        # Without Feast's own call of the on-demand views: it makes their functions anew from the registry, where the
+        # names around them are not known, and gives them columns that a request has not.
+        joined: pa.Table = job._to_arrow_internal()
         joined = joined.sort_by(_ROW)
-        for name in joined.column_names:
-            if name in needed or name == _ROW:
-                continue
-            if name in spine.column_names:
-                raise ConfigError(
-                    f"`{name}` is a feature and a column of the request",
-                    where="features.py",
-                    next_step="rename the feature, or leave the column out of `features.request` in mainspring.yaml",
-                )
-            spine = spine.append_column(name, joined.column(name))
+        # In the views' order: Feast adds what only on-demand views look at in any.
+        for info in map(self._info, self._views.values()):
+            for name, _ in (*info.features, *info.hidden):
+                spine = _with(spine, name, joined.column(name))
+        for view in self._on_demand.values():
+            computed = self._computed(view, spine)
+            for name in computed.column_names:
+                spine = _with(spine, name, computed.column(name))
         return spine
 
     def materialize(self, until: datetime) -> int:
         """Bring the online store up to what was known at `until`; returns rows written.
 
-        What was written once is not undone: an `until` before an earlier one writes nothing.
+        What was written once is not undone: an `until` before an earlier one writes nothing. Errors: `TemporaryError`
+        when the online store does not take the rows; the next call writes them.
         """
         store, written = self._open(), 0
         with locked(self._folder):
+            begin_anew(store, self._repo or self._folder, self._marking())
             for view in self._views.values():
                 if not view.online:
                     continue
@@ -161,24 +173,37 @@ class FeastFeatureStore:
         table: pa.Table = self._open().get_online_features(features=self._service, entity_rows=list(keys)).to_arrow()
         return table
 
-    @property
-    def online_file(self) -> Path:
-        """Feast's SQLite online store."""
-        if self._repo is None:
-            return self._folder / ONLINE_FILE
-        online = self._open().config.online_store
-        if not str(online.type).endswith(("sqlite", "SqliteOnlineStore")):
-            raise ConfigError(
-                f"the online store of this Feast repository is {online.type!r}",
-                where=str(self._repo / "feature_store.yaml"),
-                valid="sqlite: predictors read it directly",
+    def online_store(self, columns: Mapping[str, str], timeout_seconds: float) -> OnlineStoreConfig:
+        """What a predictor needs to read the online store; `columns` are columns of the request by entity key."""
+        store = self._open()
+        place = online_place(store, self._repo or self._folder)
+        views = tuple(
+            OnlineView(
+                info.name,
+                info.join_keys,
+                tuple(name for name, _ in (*info.features, *info.hidden)),
+                info.ttl_seconds,
+                {
+                    key: columns.get(asked, asked)
+                    for key, asked in zip(info.join_keys, info.entities, strict=True)
+                    if columns.get(asked, asked) != key
+                },
+                _key_types(self._views[info.name]),
             )
-        return self._repo / str(online.path)
+            for info in map(self._info, self._views.values())
+            if self._views[info.name].online
+        )
+        reader = READER if place.kind == "feast" else ""
+        path = str(place.path.resolve())
+        return OnlineStoreConfig(path, str(store.project), views, place.kind, reader, timeout_seconds)
 
-    @property
-    def feast_project(self) -> str:
-        """Feast's name of the project; part of the online tables' names."""
-        return self._project if self._repo is None else str(self._open().project)
+    def keep_on_demand(self, folder: Path) -> None:
+        """Write the service's on-demand views to a model's folder, so that a predictor computes them as they are now."""
+        if self._definitions is not None:
+            keep_module(self._definitions, folder)
+            return
+        self._open()
+        keep_described(self._on_demand.values(), folder)
 
     def feature_versions(self) -> dict[str, str]:
         """A digest of each view's definition by name: names, types, keys, times, TTL, tags; code of on-demand views."""
@@ -197,43 +222,72 @@ class FeastFeatureStore:
     def _open(self) -> Any:
         if self._opened is not None:
             return self._opened
-        from feast import FeatureService, FeatureStore, FeatureView, OnDemandFeatureView
-        from feast.errors import FeastError
+        from feast import FeatureService, FeatureView, OnDemandFeatureView
 
         if self._repo is not None:
-            store = FeatureStore(repo_path=str(self._repo))
+            store = open_repo(self._repo)
             services = {one.name: one for one in store.list_feature_services()}
             named = {one.name: one for one in [*store.list_feature_views(), *store.list_on_demand_feature_views()]}
         else:
-            store = self._own_store()
-            objects = _feast_objects(self._objects)
+            write_repo(self._folder, self._project, self._online)
+            store = open_repo(self._folder)
+            objects = feast_objects(self._objects)
             try:
                 with warnings.catch_warnings():
                     # It calls on-demand views experimental, at every start.
                     warnings.simplefilter("ignore", RuntimeWarning)
                     store.apply(objects)
-            except (FeastError, ValueError, TypeError) as error:
-                raise ConfigError(f"Feast refuses the project's features: {error}", where="features.py") from error
+            except (
+                Exception,
+                SystemExit,
+            ) as error:  # Feast calls on-demand functions with samples; they may raise anything
+                text = _names_only(str(error)) or type(error).__name__
+                raise ConfigError(f"Feast refuses the project's features: {text}", where="features.py") from error
             services = {one.name: one for one in objects if isinstance(one, FeatureService)}
             named = {one.name: one for one in objects if isinstance(one, FeatureView | OnDemandFeatureView)}
-        self._service = _choose(services, self._service_name)
-        chosen = [named[one.name] for one in self._service.feature_view_projections]
-        self._views = {one.name: one for one in chosen if isinstance(one, FeatureView)}
-        self._on_demand = {one.name: one for one in chosen if isinstance(one, OnDemandFeatureView)}
+        self._service = choose_service(services, self._service_name)
+        self._take(named)
         self._opened = store
         return store
 
-    def _own_store(self) -> Any:
-        from feast import FeatureStore
+    def _take(self, named: Mapping[str, Any]) -> None:
+        """The service's views, and those that its on-demand views look at."""
+        from feast import OnDemandFeatureView
 
-        self._folder.mkdir(parents=True, exist_ok=True)
-        text = _REPO_FILE.format(project=self._project, online=ONLINE_FILE)
-        repo_file = self._folder / "feature_store.yaml"
-        if not repo_file.exists() or repo_file.read_text() != text:
-            part = repo_file.with_name(f".{repo_file.name}.{os.getpid()}.part")
-            part.write_text(text)
-            part.replace(repo_file)
-        return FeatureStore(repo_path=str(self._folder))
+        self._projections = {one.name: one for one in self._service.feature_view_projections}
+        if len(self._projections) < len(self._service.feature_view_projections):
+            raise ConfigError(
+                f"feature service {self._service.name!r} has a view twice",
+                where="features.py",
+                valid="each view once; a second view of the same source for a second entity",
+            )
+        chosen = [named[name] for name in self._projections]
+        self._on_demand = {one.name: one for one in chosen if isinstance(one, OnDemandFeatureView)}
+        self._views = {one.name: one for one in chosen if not isinstance(one, OnDemandFeatureView)}
+        for view in self._on_demand.values():
+            require_served(view)
+            for projection in view.source_feature_view_projections.values():
+                self._views.setdefault(projection.name, named[projection.name])
+                self._sources.setdefault(projection.name, []).append(projection)
+
+    def _asked(self, view: Any) -> list[str]:
+        """A view's entity keys under the names that questions have."""
+        projections = [self._projections.get(view.name), *self._sources.get(view.name, ())]
+        renamed = next(one for one in projections if one is not None).join_key_map
+        return [renamed.get(key, key) for key in entity_keys(view)]
+
+    def _computed(self, view: Any, rows: pa.Table) -> pa.Table:
+        inputs = rows.select(list(input_types(view)))
+        try:
+            found = transformed(view, inputs)
+            require_by_row(view, inputs, found)
+            return found
+        except ViewFailed as error:
+            raise ConfigError(
+                f"the function of on-demand view {view.name!r} failed: {error.what}",
+                where=error.where,
+                valid="a function of each row's sources alone, which takes nulls",
+            ) from error
 
     def _marking(self) -> Marks:
         if self._marks is None:
@@ -261,55 +315,29 @@ class FeastFeatureStore:
         return self._views[view], path
 
     def _info(self, view: Any) -> FeatureViewInfo:
+        projection = self._projections.get(view.name)
+        own = {} if projection is None else {field.name: field for field in projection.features}
+        hidden = {
+            field.name: field
+            for source in self._sources.get(view.name, ())
+            for field in source.features
+            if field.name not in own
+        }
         return FeatureViewInfo(
             name=view.name,
-            entities=tuple(entity_keys(view)),
-            features=tuple((field.name, _TYPES.get(str(field.dtype), "str")) for field in view.features),
+            entities=tuple(self._asked(view)),
+            features=_named_types(own.values()),
             ttl_seconds=view.ttl.total_seconds() if view.ttl else None,
             path=_file_path(self._opened, view),
+            join_keys=tuple(entity_keys(view)),
+            hidden=_named_types(hidden.values()),
         )
 
-
-def _checked(view: Any, rows: pa.Table, timing: Timing) -> pa.Table:
-    """The view's own columns in its own types."""
-    kinds = {field.name: _ARROW.get(str(field.dtype)) for field in view.schema}
-    instants = [name for name in (timing.timestamp, timing.created, timing.available_at) if name]
-    kinds |= dict.fromkeys(instants, pa.timestamp("us", "UTC"))
-    wanted = [*instants, *entity_keys(view), *(field.name for field in view.features)]
-    where = f"features.py: {view.name}"
-    missing = [name for name in wanted if name not in rows.column_names]
-    if missing:
-        raise DataError(
-            f"the rows of view {view.name!r} have no column {', '.join(missing)}",
-            where=where,
-            valid=", ".join(wanted),
-            next_step=f"let transforms.py: {view.name} give it, or take it out of the view",
-        )
-    columns = {}
-    for name in dict.fromkeys(wanted):
-        kind = kinds.get(name)
-        try:
-            columns[name] = rows.column(name) if kind is None else rows.column(name).cast(kind)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise DataError(f"`{name}` of view {view.name!r} is not a {kind}: {error}", where=where) from error
-    table = pa.table(columns)
-    for name in [timing.timestamp, *entity_keys(view)]:
-        if table.column(name).null_count:
-            raise DataError(
-                f"{table.column(name).null_count:,} rows of view {view.name!r} have no `{name}`",
-                where=where,
-                next_step=f"leave them out in transforms.py: {view.name}",
-            )
-    identity = [timing.timestamp, *entity_keys(view), *([timing.created] if timing.created else [])]
-    counts = table.group_by(identity, use_threads=False).aggregate([([], "count_all")])
-    if counts.num_rows != table.num_rows:
-        doubled = counts.filter(pc.greater(counts.column("count_all"), 1)).drop_columns("count_all")
-        raise DataError(
-            f"{doubled.num_rows:,} rows of view {view.name!r} are there more than once, such as {doubled.to_pylist()[0]}",
-            where=where,
-            valid="one row for each event time and entity",
-        )
-    return table
+    def _on_demand_info(self, view: Any) -> FeatureViewInfo:
+        own = {field.name for field in self._projections[view.name].features}
+        features = [field for field in view.features if field.name in own]
+        inputs = tuple(input_types(view))
+        return FeatureViewInfo(view.name, (), _named_types(features), None, None, on_demand=True, inputs=inputs)
 
 
 def _file_path(store: Any, view: Any) -> Path | None:
@@ -319,38 +347,25 @@ def _file_path(store: Any, view: Any) -> Path | None:
     return source_path(store.config, view.batch_source) if isinstance(view.batch_source, FileSource) else None
 
 
-def _on_demand_info(view: Any) -> FeatureViewInfo:
-    features = tuple((field.name, _TYPES.get(str(field.dtype), "str")) for field in view.features)
-    return FeatureViewInfo(view.name, (), features, None, None, on_demand=True)
-
-
-def _request_fields(view: Any) -> list[Any]:
-    return [field for source in view.source_request_sources.values() for field in source.schema]
-
-
-def _feast_objects(definitions: Mapping[str, Any]) -> list[Any]:
-    """Feast objects of a module: named there, in its lists, or used by its feature services."""
-    from feast import Entity, FeatureService, FeatureView, OnDemandFeatureView, RequestSource
-
-    kinds = (Entity, FeatureView, OnDemandFeatureView, FeatureService, RequestSource)
-    found: dict[tuple[str, str], Any] = {}
-    for value in definitions.values():
-        for one in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(one, kinds):
-                found[type(one).__name__, one.name] = one
-    return list(found.values())
-
-
-def _choose(services: Mapping[str, Any], wanted: str | None) -> Any:
-    if wanted is None and len(services) == 1:
-        return next(iter(services.values()))
-    if wanted is None or wanted not in services:
-        near = difflib.get_close_matches(wanted or "", services, n=1)
+def _with(rows: pa.Table, name: str, column: pa.ChunkedArray) -> pa.Table:
+    if name in rows.column_names:
         raise ConfigError(
-            f"there is no feature service {wanted!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-            if wanted
-            else f"there are {len(services)} feature services, and no one is named",
-            where="mainspring.yaml: features.service",
-            valid=", ".join(services) or "none is there: add FeatureService(name=..., features=[...]) to features.py",
+            f"`{name}` is a feature and a column of the request",
+            where="features.py",
+            next_step="rename the feature, or leave the column out of `features.request` in mainspring.yaml",
         )
-    return services[wanted]
+    return rows.append_column(name, column)
+
+
+def _names_only(text: str) -> str:
+    """Feast's message with the names of fields, where it has eight lines for each."""
+    return re.sub(r"Field\(\s*name='([^']*)'.*?\n\)", r"\1", text, flags=re.DOTALL)
+
+
+def _named_types(fields: Iterable[Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((field.name, _TYPES.get(str(field.dtype), "str")) for field in fields)
+
+
+def _key_types(view: Any) -> tuple[KeyType, ...]:
+    types = {column.name: column.dtype.to_value_type().name for column in view.entity_columns}
+    return tuple(types[key] for key in entity_keys(view))

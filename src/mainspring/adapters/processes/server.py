@@ -19,6 +19,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
+from mainspring.adapters.feast import ON_DEMAND
 from mainspring.adapters.processes.alive import end, is_same, kill, start_time
 from mainspring.adapters.processes.locks import held
 from mainspring.adapters.processes.ports import free_port
@@ -77,7 +78,7 @@ class LaptopModelServer:
             if len(signed) == 2:
                 self._put(folder, version.version, build, signed[1], signed[0], 1)
             return
-        serving = self._settings.serving
+        serving, features = self._settings.serving, self._settings.features
         config = ServeConfig(
             self._settings.name,
             version.version,
@@ -87,7 +88,10 @@ class LaptopModelServer:
             build=build,
             workers=serving.workers,
             online=self._online(),
-            missing=self._settings.features.missing,
+            missing=features.missing,
+            missing_by=dict(features.missing_by),
+            defaults=dict(features.defaults),
+            on_demand=ON_DEMAND,
             replayed_clock=self._replayed,
             timeout_seconds=serving.timeout.total_seconds(),
             fsync=serving.fsync,

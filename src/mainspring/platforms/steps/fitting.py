@@ -13,6 +13,8 @@ from mainspring.domain.model_version import Signature
 from mainspring.features.questions import EVENT_TIME, LABEL, LABEL_WEIGHT
 from mainspring.pipeline.signature import frame, truth
 from mainspring.pipeline.training import Part, Recipe, TrainingData, answers, training_data
+from mainspring.platforms.laptop import feature_store
+from mainspring.serving.on_demand import FOLDER as ON_DEMAND_FOLDER
 from mainspring.settings.load import LoadedProject
 
 if TYPE_CHECKING:
@@ -49,6 +51,9 @@ def export_model(
     staged = folder.with_name(f"{folder.name}.part")
     staged.parent.mkdir(parents=True, exist_ok=True)
     done = export(trained, card, staged, replay)
+    store = feature_store(loaded) if signature.on_demand else None
+    if store is not None:
+        store.keep_on_demand(staged / ON_DEMAND_FOLDER)
     shutil.rmtree(folder, ignore_errors=True)
     staged.replace(folder)
     return done.passed_over

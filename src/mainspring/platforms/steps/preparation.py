@@ -79,8 +79,6 @@ def engineer(call: StepCall) -> dict[str, float]:
     for name in carried.column_names:
         if name not in rows.column_names:
             rows = rows.append_column(name, carried.column(name))
-    if asked := features.on_demand():
-        call.notes.append(f"callers have to send {', '.join(asked)}: no predictor computes an on-demand view")
     strange = [name for name in settings.gate.slices if name not in rows.column_names]
     if strange:
         raise ConfigError(
@@ -93,6 +91,7 @@ def engineer(call: StepCall) -> dict[str, float]:
     rows = rows.append_column(PART, pa.array(divided.parts))
     refuse_strange_columns(settings, [*sources, *entities])
     signature = signature_of(settings, rows, sources, entities)
+    signature = signature_of(settings, rows, sources, entities, features.views())
     parts.require_classes(rows.column(LABEL), divided.parts, signature)
     folder = call.outputs["training_set"]
     write_rows(folder, rows)

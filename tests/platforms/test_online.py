@@ -1,0 +1,137 @@
+"""From a project with a feature view and an on-demand view to a predictor that looks up and computes what training had."""
+
+import json
+import urllib.error
+import urllib.request
+
+import pyarrow.parquet as pq
+import pytest
+
+from mainspring.adapters.clock import WallClock
+from mainspring.adapters.processes.server import wait_ready
+from mainspring.domain.errors import ConfigError
+from mainspring.platforms.check import check_project
+from mainspring.platforms.laptop import LaptopFeatures
+from mainspring.platforms.parts import laptop
+from mainspring.settings.load import load_project
+from tests.platforms.towns import Walk, edit, write_project
+from tests.redis_server import PASSWORD, Server
+
+ON_DEMAND = """
+import math
+from feast import RequestSource
+from feast.on_demand_feature_view import on_demand_feature_view
+
+asked = RequestSource(name="asked", schema=[Field(name="temp", dtype=Float64)])
+
+@on_demand_feature_view(sources=[asked, town_rain], schema=[Field(name="warmer", dtype=Float64)], mode="python")
+def change(inputs):
+    pairs = zip(inputs["temp"], inputs["mean_temp"])
+    return {"warmer": [None if b is None else math.tanh((a - b) / 10) for a, b in pairs]}
+
+towns = FeatureService(name="towns", features=[town_rain, change])
+"""
+
+
+def project(folder, online=""):
+    write_project(folder, views=True)
+    edit(folder, "features.py", "", ON_DEMAND)
+    edit(folder, "mainspring.yaml", "  entities: {town: town}\n", "  entities: {town: town}\n" + online)
+    return folder
+
+
+def ask(endpoint, at, **values):
+    inputs = [
+        {"name": name, "shape": [1], "datatype": "BYTES" if isinstance(value, str) else "FP64", "data": [value]}
+        for name, value in values.items()
+    ]
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{endpoint.port}/v2/models/towns/infer",
+        json.dumps({"inputs": inputs}).encode(),
+        {"content-type": "application/json", "mainspring-event-at": at.isoformat()},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+@pytest.mark.parametrize("store", ["sqlite", "redis"])
+def test_a_predictor_answers_as_the_training_set_says(tmp_path, monkeypatch, store):
+    online = ""
+    if store == "redis":
+        server = Server(tmp_path)
+        monkeypatch.setenv("REDIS_PASSWORD", PASSWORD)
+        online = (
+            f'  online: {{type: redis, connection_string: "127.0.0.1:{server.port},password=${{REDIS_PASSWORD}}"}}\n'
+        )
+    folder = tmp_path / "towns"
+    folder.mkdir()
+    walk = Walk(project(folder, online)).until("register")
+    loaded = walk.loaded
+    version = walk.registry.versions()[0]
+    assert [(one.name, one.inputs) for one in version.signature.on_demand] == [("change", ("temp", "mean_temp"))]
+    rows = pq.read_table(next(walk.path("training_set").rglob("*.parquet"))).sort_by("event_timestamp").slice(1990)
+    # The run brought the store to its own end, and what was written is not undone: history is replayed into an empty one.
+    for file in loaded.paths.features.glob("online.db*"):
+        file.unlink()
+    if store == "redis":
+        server.stop()
+        server.start()
+    features = LaptopFeatures(loaded)
+    platform = laptop(loaded, WallClock(), replayed=True, quiet=True)
+    try:
+        platform.server.start(version, platform.registry.fetch(version.version))
+        endpoint = wait_ready(platform.server, version.version, within_seconds=60)
+        assert endpoint.ready, endpoint.reason
+        for row in rows.to_pylist():
+            at = row["event_timestamp"]
+            features.store.materialize(at)
+            status, body = ask(endpoint, at, temp=row["temp"], town=row["town"])
+            assert (status, body.get("parameters")) == (200, None)
+        platform.log.compact()
+        status, body = ask(endpoint, at, temp=1.0, town="Atlantis")
+        assert (status, body["parameters"]) == (200, {"flags": "missing:mean_temp,missing:warmer"})
+        if store == "redis":
+            server.stop()
+            status, body = ask(endpoint, at, temp=1.0, town="Atlantis")
+            assert (status, body["parameters"]) == (200, {"flags": "unavailable:mean_temp,missing:warmer"})
+    finally:
+        platform.server.stop(version.version)
+        if store == "redis":
+            server.stop()
+    platform.log.compact()
+    logged = [one for one in platform.log.read().sort_by("event_at").to_pylist() if one["feature.town"] != "Atlantis"]
+    assert len(logged) == rows.num_rows
+    for row, found in zip(rows.to_pylist(), logged, strict=True):
+        for name in ("temp", "mean_temp", "warmer"):
+            assert found[f"feature.{name}"] == row[name], name
+
+
+def test_check_says_what_is_wrong_with_a_default(tmp_path):
+    project(tmp_path, "  missing: default\n  defaults: {mean_tmp: 3}\n")
+    failed = [one for one in check_project(tmp_path, lambda name: None, lambda one: None) if one.status == "failed"]
+    assert [one.name for one in failed] == ["features"]
+    assert "`mean_tmp`; did you mean `mean_temp`?" in failed[0].what
+    assert failed[0].where == "mainspring.yaml: features.defaults.mean_tmp"
+
+
+def test_a_password_in_plain_text_is_refused_and_a_variable_is_not_shown(tmp_path, monkeypatch):
+    line = '  online: {type: redis, connection_string: "cache:6379,password=hunter2,db=1"}\n'
+    project(tmp_path, line)
+    with pytest.raises(ConfigError, match=r"features\.online\.connection_string` holds a password in plain text"):
+        load_project(tmp_path)
+    edit(tmp_path, "mainspring.yaml", "hunter2", "${REDIS_PASSWORD}")
+    monkeypatch.setenv("REDIS_PASSWORD", "hunter2")
+    loaded = load_project(tmp_path)
+    assert loaded.settings.features.online["connection_string"] == "cache:6379,password=hunter2,db=1"
+    from mainspring.settings.load import effective
+
+    assert not [one for one in effective(loaded) if "hunter2" in one.value]
+
+
+def test_a_store_that_feast_does_not_know_is_refused_by_name(tmp_path):
+    project(tmp_path, "  online: {type: reddis}\n")
+    with pytest.raises(ConfigError, match="reddis"):
+        LaptopFeatures(load_project(tmp_path)).store.views()
