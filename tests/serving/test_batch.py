@@ -65,7 +65,7 @@ def test_a_missing_feature_is_refused_where_the_policy_says_so_and_training_saw_
     assert batch(model, "reject").answer(sent, looked_up).refused == []
     found = batch(model, "reject", nullable=False).answer(sent, looked_up)
     assert found.places == [1]
-    assert found.refused == [(0, "temp: its value is missing; valid: features.missing: serve_and_flag")]
+    assert found.refused == [(0, "temp: its value is missing; valid: features.missing: serve_and_flag, or default")]
     assert batch(model, nullable=False).answer(sent, looked_up).flags == [["missing:temp"], []]
 
 

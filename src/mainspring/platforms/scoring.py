@@ -85,12 +85,7 @@ def score_file(
     file = BatchedFile(source, nulls=loaded.settings.sources[loaded.settings.target.source].nulls)
     if output.exists() and output.samefile(source):
         raise ConfigError("a file is not scored into itself", where=str(output), valid="another name")
-    version = version or champion(loaded)
-    if not version:
-        raise NotFound("there is no champion", next_step="mainspring up; or --version of one that mainspring run made")
-    folder = MlflowRegistry(loaded.settings.name, Tracking(loaded.settings, loaded.paths), loaded.paths.models).fetch(
-        version
-    )
+    version, folder = _model(loaded, version)
     card = load_card(folder)
     digest, state = _digest(source), _state(source)
     rows = BatchRows(
@@ -99,7 +94,7 @@ def score_file(
     missing = loaded.settings.features
     how = policies(card.signature, missing.missing, missing.missing_by, missing.defaults, strict=False)
     predictor = BatchPredictor(card, load_runtime(folder, card), rows.entities, how)
-    out = ScoreOutput(output, card, version, rows.columns.carried if keep_extra else ())
+    out = ScoreOutput(output, card, version, rows.columns.carried)
     # Rows without an instant of their own are other questions at another one.
     asked = digest if rows.columns.time is not None else f"{digest} at {as_of.isoformat()}"
     work = _Work(file, rows, predictor, out, hashlib.sha256(asked.encode()).hexdigest()[:16])
@@ -127,6 +122,15 @@ def score_file(
         SqliteLedger(loaded.paths.ledger).append(_decision(done, by or getpass.getuser(), now))
         out.publish()
     return done
+
+
+def _model(loaded: LoadedProject, wanted: str) -> tuple[str, Path]:
+    """The version, by default the champion, and the folder with its files."""
+    version = wanted or champion(loaded)
+    if not version:
+        raise NotFound("there is no champion", next_step="mainspring up; or --version of one that mainspring run made")
+    registry = MlflowRegistry(loaded.settings.name, Tracking(loaded.settings, loaded.paths), loaded.paths.models)
+    return version, registry.fetch(version)
 
 
 @dataclass
@@ -164,66 +168,6 @@ def _run(work: _Work, segments: SegmentWriter | None, *, skip_bad: bool, source:
         work.answered += len(found.places)
         flags = [flag.partition(":") for flags in found.flags for flag in flags]
         work.missing.update(name for kind, _, name in flags if kind == "missing")
-        if segments is not None:
-            _move(segments, staged, loaded.paths.segments)
-        done = Scored(
-            str(source),
-            str(output),
-            version,
-            as_of,
-            work.answered,
-            len(work.refused),
-            dict(sorted(work.missing.items())),
-            digest,
-            made,
-            f"scored:{digest[:16]}:{version}:{as_of.isoformat()}:{made[:16]}",
-            log,
-        )
-        SqliteLedger(loaded.paths.ledger).append(_decision(done, by or getpass.getuser(), now))
-        out.publish()
-    return done
-
-
-@dataclass
-class _Work:
-    """What is scored, and what became of it so far."""
-
-    file: BatchedFile
-    rows: BatchRows
-    predictor: BatchPredictor
-    out: ScoreOutput
-    name: str
-    answered: int = 0
-
-    def __post_init__(self) -> None:
-        self.refused: list[tuple[int, str]] = []
-        self.missing: Counter[str] = Counter()
-
-    def ids(self, batch: Batch) -> list[str]:
-        """The request ids of a batch's rows: their own, or made of the file's digest and the row's number."""
-        own = self.rows.columns.id
-        found = [None] * batch.rows.num_rows if own is None else batch.rows.column(own).to_pylist()
-        return [f"{self.name}#{place}" if one is None else str(one) for place, one in enumerate(found, batch.first)]
-
-
-def _run(work: _Work, segments: SegmentWriter | None, *, skip_bad: bool, source: Path) -> None:
-    """All batches, into output and segments. Once a row is refused, the others are only looked at."""
-    for batch in work.file.batches():
-        instants, sent = work.rows.instants(batch), work.rows.sent(batch)
-        found = work.predictor.answer(sent, work.rows.looked_up(batch, sent, instants))
-        work.refused += [(batch.first + place, why) for place, why in found.refused]
-        if work.refused and not skip_bad:
-            continue
-        ids = work.ids(batch)
-        work.out.write(batch, ids, instants, found)
-        work.answered += len(found.places)
-        work.missing.update(
-            name
-            for flags in found.flags
-            for flag in flags
-            for kind, _, name in [flag.partition(":")]
-            if kind == "missing"
-        )
         if segments is not None and found.places:
             segments.append(_logged(ids, instants, found))
     if work.refused and not skip_bad:
