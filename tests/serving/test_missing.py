@@ -209,7 +209,7 @@ def test_an_on_demand_view_is_computed_from_what_the_model_does_not_see(tmp_path
     assert found.rows[0] == [1.0, 8.0]
     assert [len(row) for row in found.rows] == [2, 2, 2]
     assert found.flags == [[], ["stale:temp", "missing:twice"], ["missing:temp", "missing:twice"]]
-    assert 'mainspring_feature_stale_total{feature="temp"} 1' in metrics.exposition(ready=True)
+    assert 'mainspring_feature_stale_total{feature="temp"} 1' in metrics.exposition()
 
 
 def test_a_default_of_an_input_is_what_the_view_computes_from(tmp_path):
@@ -249,4 +249,4 @@ def test_a_predictor_does_not_start_with_a_default_that_does_not_fit(linear, tmp
     online = OnlineStoreConfig(str(tmp_path / "none.db"), "rain", (OnlineView("weather", ("town",), ("temp",)),))
     config = ServeConfig("rain", "1", str(linear[0]), str(tmp_path), 1, online=online, missing="default")
     with pytest.raises(ConfigError, match="`temp` of weather has no default"):
-        build(config, Log())
+        build(config, PredictorMetrics.of(config, linear[1]), Log())
