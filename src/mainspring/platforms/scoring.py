@@ -84,19 +84,14 @@ def score_file(
     file = BatchedFile(source, nulls=loaded.settings.sources[loaded.settings.target.source].nulls)
     if output.exists() and output.samefile(source):
         raise ConfigError("a file is not scored into itself", where=str(output), valid="another name")
-    version = version or champion(loaded)
-    if not version:
-        raise NotFound("there is no champion", next_step="mainspring up; or --version of one that mainspring run made")
-    folder = MlflowRegistry(loaded.settings.name, Tracking(loaded.settings, loaded.paths), loaded.paths.models).fetch(
-        version
-    )
+    version, folder = _model(loaded, version)
     card = load_card(folder)
     digest, state = _digest(source), _state(source)
     rows = BatchRows(
         loaded.settings, LaptopFeatures(loaded), card.signature, file.names, source, as_of, keep_extra=keep_extra
     )
     predictor = BatchPredictor(card, load_runtime(folder, card), rows.entities, loaded.settings.features.missing)
-    out = ScoreOutput(output, card, version, rows.columns.carried if keep_extra else ())
+    out = ScoreOutput(output, card, version, rows.columns.carried)
     # Rows without an instant of their own are other questions at another one.
     asked = digest if rows.columns.time is not None else f"{digest} at {as_of.isoformat()}"
     work = _Work(file, rows, predictor, out, hashlib.sha256(asked.encode()).hexdigest()[:16])
@@ -124,6 +119,15 @@ def score_file(
         SqliteLedger(loaded.paths.ledger).append(_decision(done, by or getpass.getuser(), now))
         out.publish()
     return done
+
+
+def _model(loaded: LoadedProject, wanted: str) -> tuple[str, Path]:
+    """The version, by default the champion, and the folder with its files."""
+    version = wanted or champion(loaded)
+    if not version:
+        raise NotFound("there is no champion", next_step="mainspring up; or --version of one that mainspring run made")
+    registry = MlflowRegistry(loaded.settings.name, Tracking(loaded.settings, loaded.paths), loaded.paths.models)
+    return version, registry.fetch(version)
 
 
 @dataclass
