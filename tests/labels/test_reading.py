@@ -102,6 +102,9 @@ def test_parquet_is_read_in_its_own_types(tmp_path):
     at = pa.array([datetime(2026, 4, 1, 2), None], pa.timestamp("ns"))
     path = tmp_path / "labels.parquet"
     pq.write_table(pa.table({"request_id": [1, 2], "label": [1.0, 0.0], "event_at": at}), path)
+    pq.write_table(pa.table({"request_id": [1.0, float("nan")], "label": [1, 1]}), tmp_path / "gaps.parquet")
+    gaps = read(tmp_path / "gaps.parquet")
+    assert (gaps.statements.column("request_id").to_pylist(), [one.line for one in gaps.refused]) == (["1"], [2])
     found = read(path)
     assert found.statements.column("request_id").to_pylist() == ["1", "2"]
     assert found.statements.column("label").to_pylist() == ["1", "0"]
@@ -127,7 +130,7 @@ def test_keys_and_time_stand_for_an_id_where_the_project_says_so(tmp_path):
     [
         ("requestid,label\na,1\n", {}, "no column `request_id` or `day`; did you mean `requestid`?"),
         ("request_id,lable\na,1\n", {}, "no column `label` or `rain`; did you mean `lable`?"),
-        ("key,label\na,1\n", {"id": "ky"}, "no column `ky`; did you mean `key`?"),
+        ("key,label\na,1\n", {"id": "ky"}, "no column `ky` or `request_id` or `day`; did you mean `key`?"),
         ("town,label\nUlm,1\n", {"entities": {"town": "town"}}, "no column `event_at` or `at`"),
     ],
 )

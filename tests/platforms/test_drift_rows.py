@@ -40,7 +40,7 @@ def drift(tmp_path):
     log = ParquetPredictionLog(loaded.paths)
 
     def run(*rows):
-        for version in ("1", "2"):
+        for version in ("2", "1"):
             writer = SegmentWriter(loaded.paths.segments, SegmentHeader(version, "", ("temp",), ("number",)))
             writer.append(
                 [
@@ -65,6 +65,15 @@ def test_a_batch_is_seen_by_drift_and_counts_no_question_twice(drift):
         ("1", "b", "batch", 2.0),
         ("2", "b", "batch", 2.0),  # by another version, too
         ("2", "c", "batch", 3.0),
+        ("1", "d", "batch", 4.0),
+        ("2", "d", "batch", 4.0),
     )
-    # Three questions; of the answers two are version 1's own.
-    assert found == {"temp": 3, "prediction": 2}
+    # Four questions; of the answers three are version 1's own.
+    assert found == {"temp": 4, "prediction": 3}
+
+
+def test_without_a_batch_every_answer_counts_as_before(drift):
+    assert drift(("1", "a", "primary", 1.0), ("2", "a", "primary", 1.0), ("2", "b", "shadow", 1.0)) == {
+        "temp": 2,
+        "prediction": 1,
+    }

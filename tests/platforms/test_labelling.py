@@ -1,25 +1,33 @@
 """Labels beside the target's source: used for what its own are used for, as they were known, whichever way they came."""
 
+import contextlib
 import json
+import sqlite3
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
+from prometheus_client import generate_latest
 
 from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
 from mainspring.adapters.sql.ledger import SqliteLedger
 from mainspring.domain.errors import ConfigError, DataError
 from mainspring.domain.log_record import ROLES, LogRow, SegmentHeader, microseconds
+from mainspring.domain.model_version import ModelVersion, Signature
+from mainspring.domain.rollout import Rollout
 from mainspring.labels.known import KnownLabels
 from mainspring.platforms.adding_labels import add_labels, in_words
 from mainspring.platforms.cache import cache_keys
-from mainspring.platforms.coverage import coverage, known_labels
+from mainspring.platforms.coverage import Coverage, coverage, known_labels
 from mainspring.platforms.label_report import label_report
 from mainspring.platforms.labelling import labels_of
 from mainspring.platforms.laptop import LaptopFeatures
+from mainspring.platforms.loop_metrics import LoopMetrics
 from mainspring.platforms.prediction_rows import newest_rows
+from mainspring.platforms.shadow import LaptopShadow
 from mainspring.serving.segment_writer import SegmentWriter
 from mainspring.settings.load import load_project
+from mainspring.telemetry.page import MetricsPage
 from tests.platforms.towns import edit, write_project
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -62,6 +70,7 @@ def known(folder, at=NOW):
 
 
 def own(folder, *names):
+    """The target's own labels."""
     days = pd.read_csv(folder / "days.csv").set_index("day")["rain"]
     return [int(days[name]) for name in names]
 
@@ -160,6 +169,10 @@ def test_predictions_meet_their_labels_and_what_is_odd_is_counted(folder):
     report = label_report(loaded, NOW, days=5)
     assert [(f"{one.day:%d}", one.predictions, one.labelled) for one in report.days] == [("30", 2, 1), ("31", 2, 2)]
     assert (report.said, report.contradicting, report.unmatched, report.doubles) == (4, 1, 1, 1)
+    assert report.overruled == 0  # d5 had no label of its own.
+    (own_label,) = own(folder, "d7")
+    add(folder, f"request_id,label\nd7,{1 - own_label}\nd8,{own(folder, 'd8')[0]}\n", name="third.csv")
+    assert label_report(loaded, NOW, days=5).overruled == 1
     # As it was known before the second file.
     earlier = label_report(loaded, NOW - DAY / 8, days=5)
     assert (sum(one.labelled for one in earlier.days), earlier.contradicting, len(earlier.added)) == (2, 0, 1)
@@ -184,6 +197,11 @@ def test_a_source_of_labels_is_read_as_it_was_known(folder):
     assert known(folder)["d7"] == own(folder, "d7")[0]
     add(folder, "request_id,label,known_at\nd5,0,2026-03-02\n")
     assert [known(folder, datetime(2026, 3, day, tzinfo=UTC))["d5"] for day in (1, 2)] == [1, 0]
+    (folder / "said.csv").write_text("day,rain,told,when\nd5,1,2026-03-01,noon\n")
+    edit(folder, "mainspring.yaml", "labels: {source: said}", "labels: {source: said, available_at: when}")
+    with pytest.raises(DataError, match="`when` is not a time, it is string"):
+        known(folder)
+    edit(folder, "mainspring.yaml", "labels: {source: said, available_at: when}", "labels: {source: said}")
     (folder / "said.csv").write_text("day,rain,told\nd5,7,2026-03-01\n")
     with pytest.raises(DataError, match="'7' is no label of this project"):
         known(folder)
@@ -238,3 +256,73 @@ def test_the_loops_own_labels_are_the_same(folder):
         folder
     )
     assert json.dumps(labels_of(loaded).state()) == json.dumps(features.labels.state())
+
+
+class Versions:
+    """A registry with version 1."""
+
+    def versions(self):
+        return [ModelVersion("towns", "1", "", "", "", False, "", "onnx", Signature("binary", (), classes=("0", "1")))]
+
+
+def test_added_labels_are_evidence_of_quality_in_a_rollout_from_when_they_were_known(folder):
+    """Forty requests that no row of the target's source stands for, answered by both arms of a shadow."""
+    loaded, began = load_project(folder), NOW - 3 * DAY
+    for version, role, output in (("1", "primary", 0.4), ("2", "shadow", 0.6)):
+        writer = SegmentWriter(loaded.paths.segments, SegmentHeader(version, ""))
+        at = microseconds(began + timedelta(hours=1))
+        writer.append([LogRow(f"x{n}", ROLES.index(role), 0, 0, at, 900, (output,)) for n in range(40)])
+        writer.rotate()
+    log = ParquetPredictionLog(loaded.paths)
+    log.compact()
+    features = LaptopFeatures(loaded)
+    labels = KnownLabels(features.questions, features.labels.beside)
+    shadow = LaptopShadow(loaded.settings, log, labels, Versions())
+    rollout = Rollout("1-to-2-1", "1", "2", phase="shadow", mirror_percent=100, phase_since=began)
+    assert shadow.compare(rollout, NOW).blocks == ()
+    told = NOW - DAY
+    add(folder, "request_id,label\n" + "".join(f"x{n},{n % 2}\n" for n in range(40)), known_at=told)
+    assert shadow.compare(rollout, told - timedelta(hours=1)).blocks == ()
+    (block,) = shadow.compare(rollout, NOW).blocks
+    assert (block.rows, block.primary, block.shadow) == (40, 0.5, 0.5)
+
+
+def test_a_source_of_labels_may_be_a_table(folder):
+    with contextlib.closing(sqlite3.connect(folder / "said.db")) as database, database:
+        database.execute("CREATE TABLE said (day TEXT, rain INTEGER, told TEXT)")
+        database.execute("INSERT INTO said VALUES ('d5', 1, '2026-03-01 12:00:00'), ('d6', NULL, '2026-03-01')")
+    source = f"  said: {{url: 'sqlite:///{folder / 'said.db'}', table: said, available_at: told}}\n"
+    edit(folder, "mainspring.yaml", "sources:\n", "sources:\n" + source)
+    edit(folder, "mainspring.yaml", "", "labels: {source: said}\n")
+    assert "d5" not in known(folder, datetime(2026, 3, 1, 11, tzinfo=UTC))
+    assert known(folder, datetime(2026, 3, 1, 12, tzinfo=UTC))["d5"] == 1
+    loaded = load_project(folder)
+    labels = labels_of(loaded)
+    assert labels.beside(NOW).num_rows == 1
+    with contextlib.closing(sqlite3.connect(folder / "said.db")) as database, database:
+        database.execute("INSERT INTO said VALUES ('d6', 1, '2026-03-02')")
+    assert labels.beside(NOW).num_rows == 2
+
+
+def test_the_loop_exposes_what_became_of_labels(folder):
+    add(folder, "request_id,label\nd5,1\nd5,1\nd6,x\n", skip_bad=True)
+    page = MetricsPage()
+    LoopMetrics(page).labelled(Coverage(40, 30, DAY, 4, 2), labels_of(load_project(folder)).store.added())
+    text = generate_latest(page.registry).decode()
+    assert "mainspring_label_coverage_ratio 0.75" in text
+    assert "mainspring_label_late_rows 4.0" in text
+    assert "mainspring_label_contradicting_rows 2.0" in text
+    for result, count in {"new": 1, "doubles": 1, "refused": 1, "unmatched": 0, "corrections": 0}.items():
+        assert f'mainspring_label_added_rows{{result="{result}"}} {count}.0' in text
+
+
+def test_values_of_a_regression_are_numbers_whatever_the_target_has(folder):
+    edit(folder, "mainspring.yaml", "task: binary", "task: regression")
+    loaded = load_project(folder)
+    add(folder, "request_id,label\nx1,2.5\n")
+    assert known(folder)["x1"] == 2.5
+    add(folder, "request_id,label\nd5,7.25\nx2,1\n", name="more.csv")
+    assert (known(folder)["d5"], known(folder)["x2"], known(folder)["d6"]) == (7.25, 1.0, own(folder, "d6")[0])
+    assert LaptopFeatures(loaded).training_set(NOW).num_rows == 2000
+    with pytest.raises(DataError, match="line 2: 'wet' is not a number"):
+        add(folder, "request_id,label\nd5,wet\n", name="wet.csv")

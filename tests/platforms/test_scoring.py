@@ -190,6 +190,13 @@ def test_columns_that_are_no_input_are_taken_over_where_that_is_asked(folder):
         score(folder, "temp,town,flags\n1,Ulm,3\n", keep_extra=True)
 
 
+def test_a_feature_of_a_view_that_the_file_has_is_taken_from_it(folder):
+    done, found = score(folder, "temp,town,mean_temp\n1,Ulm,55\n1,Paris,-3\n")
+    assert (done.missing, len(found)) == ({}, 2)
+    assert logged(folder).column("feature.mean_temp").to_pylist() == [55.0, -3.0]
+    assert logged(folder).column("entity.town").to_pylist() == ["Ulm", "Paris"]
+
+
 def test_rows_that_a_caller_would_not_be_answered_are_refused_or_left_out(folder):
     text = "day,temp,town\na,1.5,Ulm\nb,warm,Ulm\nc,,Ulm\nd,2,\ne,inf,Ulm\nf,3,Bonn\n"
     with pytest.raises(DataError) as refused:

@@ -52,16 +52,12 @@ def label_columns(
 def _find(
     named: str | None, usual: Sequence[str], present: Sequence[str], key: str, where: str, *, needed: bool = True
 ) -> str | None:
-    """The column that the project names, else the first usual one that is there."""
-    if named is not None and named in present:
-        return named
-    found = next((name for name in usual if name in present), None) if named is None else None
-    if found is not None or (not needed and named is None):
+    """The column that the project names, else the first usual one that is there: one section speaks of source and files."""
+    wanted = list(dict.fromkeys([*([] if named is None else [named]), *usual]))
+    found = next((name for name in wanted if name in present), None)
+    if found is not None or not needed:
         return found
-    if named is not None and not needed:
-        return None  # One section speaks of source and files: what only one of them has is nobody's mistake.
-    wanted = [named] if named is not None else list(usual)
-    near = [close[0] for one in wanted if (close := difflib.get_close_matches(str(one), present, n=1))]
+    near = [close[0] for one in wanted if (close := difflib.get_close_matches(one, present, n=1))]
     raise ConfigError(
         f"there is no column {' or '.join(f'`{one}`' for one in wanted)}"
         + (f"; did you mean `{near[0]}`?" if near else ""),

@@ -64,7 +64,9 @@ class KnownLabels:
             return known
         others = beside.filter(pc.invert(pc.is_in(beside.column("request_id"), asked.column("request_id"))))
         others = others.set_column(1, "label", like(others.column("label"), known.column("label").type))
-        return _within(pa.concat_tables([known, others.select(known.column_names)]), window)
+        return _within(
+            pa.concat_tables([known, others.select(known.column_names)], promote_options="permissive"), window
+        )
 
 
 def completed(asked: pa.Table, beside: pa.Table) -> pa.Table:
@@ -87,6 +89,7 @@ def completed(asked: pa.Table, beside: pa.Table) -> pa.Table:
     if pa.types.is_dictionary(own.type):
         own = own.cast(own.type.value_type)
     theirs = like(beside.column("label").take(place), own.type)
+    own = own.cast(theirs.type)
     their_known = beside.column("known_at").take(place).cast(own_known.type)
     newer = pc.or_(pc.is_null(own), pc.fill_null(pc.greater_equal(their_known, own_known), True))
     use = pc.and_(pc.is_valid(place), newer)
@@ -100,19 +103,27 @@ def completed(asked: pa.Table, beside: pa.Table) -> pa.Table:
 
 
 def like(labels: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    """Labels that are text in the type of the target's own column."""
+    """Labels that are text in the type of the target's own column; numbers where that has whole numbers, and they are none.
+
+    >>> import pyarrow as pa
+    >>> [str(like(pa.chunked_array([[text]]), pa.int64()).type) for text in ("2", "2.5")]
+    ['int64', 'double']
+    """
     import pyarrow as pa
 
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    try:
-        return labels.cast(kind)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise DataError(
-            f"labels that came beside the target's source do not fit its own: {error}",
-            where="labels",
-            valid=f"labels of the target's type, {kind}",
-        ) from error
+    said = None
+    for one in [kind, pa.float64()] if pa.types.is_integer(kind) else [kind]:
+        try:
+            return labels.cast(one)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            said = error
+    raise DataError(
+        f"labels that came beside the target's source do not fit its own: {said}",
+        where="labels",
+        valid=f"labels of the target's type, {kind}",
+    ) from said
 
 
 def _within(labels: pa.Table, window: TimeWindow | None) -> pa.Table:

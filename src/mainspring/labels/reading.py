@@ -96,11 +96,11 @@ def _row(columns: LabelColumns, values: dict[str, Any], known_label: Callable[[A
         key = values[columns.id]
         if key in _EMPTY:
             raise ValueError(f"`{columns.id}` is empty: whose label it is cannot be told")
-        row["request_id"] = str(key)
+        row["request_id"] = _key(key)
     for name, column in columns.entities.items():
         if values[column] in _EMPTY:
             raise ValueError(f"`{column}` is empty: whose label it is cannot be told")
-        row[f"{ENTITY}{name}"] = str(values[column])
+        row[f"{ENTITY}{name}"] = _key(values[column])
     row["event_at"] = _instant(columns.time, values) if columns.time is not None else None
     if row["event_at"] is None and columns.id is None:
         raise ValueError(f"`{columns.time}` is empty: when it was cannot be told")
@@ -164,7 +164,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, list[Any]]]:
             for batch in file.iter_batches():
                 for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                     line += 1
-                    yield line, list(values)
+                    yield line, [None if value != value else value for value in values]  # noqa: PLR0124  # NaN
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path.name} cannot be read: {error}", where=str(path)) from error
 
@@ -199,6 +199,11 @@ def label_reader(classes: Sequence[str]) -> Callable[[Any], str]:
         return repr(number)
 
     return of_class if classes else of_number
+
+
+def _key(value: Any) -> str:
+    """An id or key as text; a whole number has no decimal point, although a column with gaps may have made it a float."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _number(text: str) -> float | None:

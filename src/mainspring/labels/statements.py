@@ -91,6 +91,8 @@ def new_among(rows: pa.Table, recorded: pa.Table, *, stated: bool) -> tuple[pa.T
 def contradicted(statements: pa.Table, known_at: datetime) -> int:
     """How many requests, or entities and instants, had more than one label said of them by an instant."""
     known = statements.filter(pc.less_equal(statements.column("known_at"), pa.scalar(utc(known_at), UTC_TIME)))
+    if not known.num_rows:
+        return 0
     frame = _placed(known)
     return int((frame.group_by(_WHO).n_unique().get_column("label") > 1).sum())
 

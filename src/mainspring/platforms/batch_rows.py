@@ -113,12 +113,11 @@ class BatchRows:
         of_view = {name: view for view in views for name, _ in view.features}
         absent = [name for name in self._by_name if name not in names]
         looked_up = [name for name in absent if name in of_view]
-        used = {of_view[name].name: of_view[name] for name in looked_up}
         mapping = settings.features.entities
-        keys = {key: mapping.get(key, key) for view in used.values() for key in view.entities}
-        # Every view is joined at once, and needs its keys.
-        if used:
-            keys |= {key: mapping.get(key, key) for view in views for key in view.entities}
+        keys = {key: mapping.get(key, key) for view in views for key in view.entities}
+        if not looked_up:
+            # Views are joined all at once, and need all keys; without a join a key is only kept in the log.
+            keys = {key: column for key, column in keys.items() if column in names}
         missing = [name for name in absent if name not in of_view]
         missing += [column for column in dict.fromkeys(keys.values()) if column not in names and column not in missing]
         if missing:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
 from mainspring.domain.time import TimeWindow, duration_in_words
 from mainspring.features.questions import questions
-from mainspring.labels.known import KnownLabels, Unlabelled, met
+from mainspring.labels.known import KnownLabels, Questions, Unlabelled, completed, met
 from mainspring.labels.statements import contradicted
 from mainspring.platforms.labelling import LaptopLabels, labels_of
 from mainspring.prediction_log.requests import NEEDED, asked_once
@@ -49,26 +49,43 @@ def coverage(loaded: LoadedProject, now: datetime, labels: LaptopLabels | None =
     """
     span = loaded.settings.retrain.ask_window
     labels = labels or labels_of(loaded)
-    try:
-        known = known_labels(loaded, now, labels)
-    except Unlabelled:
+    if loaded.settings.target.id is None and not labels.expected:
         return None
     rows = predictions(loaded, TimeWindow(now - span, now + timedelta(seconds=1)))
-    labelled = with_labels(rows, known)
+    contradicting = contradicted(labels.statements(), now)
+    if not rows.num_rows:
+        return Coverage(0, 0, span, 0, contradicting)
+    try:
+        labelled = with_labels(rows, known_labels(loaded, now, labels))
+    except Unlabelled:
+        return None
     late = late_among(labelled, loaded.settings.labels.late_after)
-    return Coverage(rows.num_rows, labelled.num_rows, span, late, contradicted(labels.statements(), now))
+    return Coverage(rows.num_rows, labelled.num_rows, span, late, contradicting)
 
 
 def known_labels(loaded: LoadedProject, now: datetime, labels: LaptopLabels | None = None) -> pa.Table:
     """Labels known by now: of the target's source and beside it. No feature view has to be opened for them."""
-    settings = loaded.settings
     labels = labels or labels_of(loaded)
+    return KnownLabels(_asked(loaded, labels), labels.beside).labels(now)
+
+
+def overruled(loaded: LoadedProject, now: datetime, labels: LaptopLabels) -> int:
+    """In place of how many labels of the target's source another one counts, that came beside it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    beside = labels.beside(now)
+    if loaded.settings.target.id is None or not beside.num_rows:
+        return 0
+    asked = _asked(loaded, labels)(now, None)
+    own, used = asked.column("label"), completed(asked, beside).column("label")
+    return pc.sum(pc.not_equal(own.cast(pa.string()), used.cast(pa.string()))).as_py() or 0
+
+
+def _asked(loaded: LoadedProject, labels: LaptopLabels) -> Questions:
+    settings = loaded.settings
     source = labels.sources[settings.target.source]
-
-    def asked(known_at: datetime, window: TimeWindow | None) -> pa.Table:
-        return questions(settings, source, [], known_at=known_at, window=window)
-
-    return KnownLabels(asked, labels.beside).labels(now)
+    return lambda known_at, window: questions(settings, source, [], known_at=known_at, window=window)
 
 
 def predictions(loaded: LoadedProject, window: TimeWindow | None) -> pa.Table:

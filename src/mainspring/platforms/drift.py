@@ -136,7 +136,7 @@ def _count(profile: Profile, rows: pa.Table, names: list[str], version: str) -> 
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    rows = asked_once(rows)
+    rows = asked_once(rows, prefer=version)
     columns: dict[str, Any] = {name: rows.column(f"feature.{name}") for name in names}
     # Predictions of another version are not this one's; features are the same whoever answered.
     own = rows.filter(pc.equal(rows.column("version"), version)).column("output").to_pylist()

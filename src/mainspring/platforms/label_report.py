@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from mainspring.domain.added_labels import AddedLabels
 from mainspring.domain.time import TimeWindow
 from mainspring.labels.statements import contradicted, in_force
 from mainspring.platforms.adding_labels import unmatched
-from mainspring.platforms.coverage import known_labels, late_among, predictions, with_labels
+from mainspring.platforms.coverage import known_labels, late_among, overruled, predictions, with_labels
 from mainspring.platforms.labelling import labels_of
 from mainspring.settings.load import LoadedProject
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class LabelReport:
     """Labels as they were known at `as_of`: by day, and those beside the target's source altogether.
 
     `said`: requests, or entities and instants, of which a label was said. `contradicting` of them had more than one, and the
-    newest counts; `unmatched` meet no prediction and no question, and are kept. `doubles` and `refused` are rows of added files.
+    newest counts; `overruled` labels of the target's source have another one in their place; `unmatched` meet no prediction and no question, and are kept. `doubles` and `refused` are rows of added files.
     """
 
     as_of: datetime
@@ -46,6 +49,7 @@ class LabelReport:
     late_after: timedelta
     said: int
     contradicting: int
+    overruled: int
     unmatched: int
     doubles: int
     refused: int
@@ -59,7 +63,7 @@ def label_report(loaded: LoadedProject, as_of: datetime, *, days: int) -> LabelR
     """
     labels = labels_of(loaded)
     known = known_labels(loaded, as_of, labels)
-    rows = predictions(loaded, TimeWindow(datetime.min.replace(tzinfo=as_of.tzinfo), as_of))
+    rows = predictions(loaded, TimeWindow(_FIRST, as_of))
     said = labels.statements()
     force = in_force(said, as_of)
     added = tuple(one for one in labels.store.added() if one.at <= as_of)
@@ -69,6 +73,7 @@ def label_report(loaded: LoadedProject, as_of: datetime, *, days: int) -> LabelR
         loaded.settings.labels.late_after,
         force.num_rows,
         contradicted(said, as_of),
+        overruled(loaded, as_of, labels),
         unmatched(labels, force),
         sum(one.doubles for one in added),
         sum(one.refused for one in added),
@@ -84,6 +89,7 @@ def in_words(report: LabelReport) -> list[str]:
     lines = [f"{report.said:,} labels beside the target's source, {files} added"]
     told = {
         "said otherwise later: the newest known counts": report.contradicting,
+        "count in place of another label of the target's source": report.overruled,
         "doubles in added files": report.doubles,
         "refused rows in added files": report.refused,
         "meet no prediction and no question yet, and are kept": report.unmatched,

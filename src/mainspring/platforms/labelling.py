@@ -51,9 +51,17 @@ class LaptopLabels:
         """Everything that was said, the source's rows before those that were added."""
         return together([self._said_by_source(), self.store.statements()])
 
+    @property
+    def expected(self) -> bool:
+        """Whether labels come beside the target's source at all."""
+        return self._settings.labels.source is not None or bool(self.store.state())
+
     def beside(self, known_at: datetime, window: TimeWindow | None = None) -> pa.Table:
         """`labels.known.Beside`: one label for each request, those by entity for the predictions in the window."""
-        said = in_force(self.statements(), known_at)
+        said = self.statements()
+        if not said.num_rows:
+            return said.select(BY_ID)
+        said = in_force(said, known_at)
         return _newest_each([self.by_entity(said, window).select(BY_ID), _with_id(said)])
 
     def by_entity(self, said: pa.Table, window: TimeWindow | None = None) -> pa.Table:
@@ -72,9 +80,10 @@ class LaptopLabels:
 
     def complete(self, asked: pa.Table, known_at: datetime) -> pa.Table:
         """Questions with the labels that came beside them by `known_at`: by their id, or by their own keys and time."""
-        said = in_force(self.statements(), known_at)
+        said = self.statements()
         if not said.num_rows or "request_id" not in asked.column_names:
             return asked
+        said = in_force(said, known_at)
         found = [_with_id(said)]
         keys = {name: self._column(asked, name) for name in self._settings.labels.entities}
         if keys and EVENT_TIME in asked.column_names and all(keys.values()):
@@ -139,17 +148,17 @@ class LaptopLabels:
         # A row without its label is not a label yet; one that is not available is not known.
         rows = rows.filter(pc.and_(pc.is_valid(rows.column(columns.label)), pc.is_valid(rows.column(known_at))))
         _require(rows, columns, where)
-        utc = pa.timestamp("us", "UTC")
+        known = _instants(rows, known_at, where)
         found = {
             "label": pa.array(_texts(rows.column(columns.label), self.known_label(), f"{where}: {columns.label}")),
-            "known_at": rows.column(known_at).cast(utc),
-            "added_at": rows.column(known_at).cast(utc),
+            "known_at": known,
+            "added_at": known,
             "file": pa.array([""] * rows.num_rows, pa.string()),
         }
         if columns.id is not None:
             found["request_id"] = as_key(rows.column(columns.id))
         if columns.time is not None:
-            found["event_at"] = rows.column(columns.time).cast(utc)
+            found["event_at"] = _instants(rows, columns.time, where)
         found |= {f"{ENTITY}{one}": as_key(rows.column(column)) for one, column in columns.entities.items()}
         return pa.table(found)
 
@@ -176,6 +185,20 @@ def _require(rows: pa.Table, columns: LabelColumns, where: str) -> None:
                 where=where,
                 next_step="remove or mend these rows",
             )
+
+
+def _instants(rows: pa.Table, name: str, where: str) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    kind = rows.schema.field(name).type
+    if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+        raise DataError(
+            f"`{name}` is not a time, it is {kind}",
+            where=where,
+            valid="timestamps, or text in ISO 8601",
+            next_step=f"write `columns: {{{name}: time}}` at the source in mainspring.yaml",
+        )
+    return rows.column(name).cast(pa.timestamp("us", "UTC"))
 
 
 def _texts(labels: pa.ChunkedArray, known_label: Callable[[Any], str], where: str) -> list[str]:

@@ -9,12 +9,14 @@ if TYPE_CHECKING:
 
 NEEDED = ("request_id", "role", "outcome")
 """Columns that `asked_once` looks at."""
+_BEHIND = 1 << 40
 
 
-def asked_once(rows: pa.Table) -> pa.Table:
+def asked_once(rows: pa.Table, *, prefer: str = "") -> pa.Table:
     """What callers were answered, and rows scored in batch that no caller asked for; of those each request once.
 
-    A shadow's answers are nobody's. A row that was scored and asked for counts as asked for.
+    A shadow's answers are nobody's. A row that was scored and asked for counts as asked for. Of a row that several versions
+    scored that of the version `prefer` is taken (then there is a column `version`), else the first.
 
     >>> import pyarrow as pa
     >>> rows = {"request_id": ["a", "a", "b", "b", "c"], "role": ["primary", "batch", "batch", "batch", "shadow"]}
@@ -31,7 +33,11 @@ def asked_once(rows: pa.Table) -> pa.Table:
     scored = pc.and_(
         pc.equal(rows.column("role"), "batch"), pc.invert(pc.is_in(rows.column("request_id"), value_set=asked))
     )
-    batch = rows.select(["request_id"]).append_column("_row", pa.array(range(rows.num_rows), pa.int64())).filter(scored)
-    first = batch.group_by("request_id").aggregate([("_row", "min")]).column("_row_min")
-    own = pa.array(range(rows.num_rows), pa.int64()).filter(primary.combine_chunks())
-    return rows.take(pa.concat_arrays([own, first.combine_chunks()]).sort())
+    place = pa.chunked_array([pa.array(range(rows.num_rows), pa.int64())])
+    order = pc.if_else(pc.equal(rows.column("version"), prefer), place, pc.add(place, _BEHIND)) if prefer else place
+    batch = rows.select(["request_id"]).append_column("_order", order).filter(scored)
+    first = batch.group_by("request_id").aggregate([("_order", "min")]).column("_order_min")
+    first = pc.if_else(pc.greater_equal(first, _BEHIND), pc.subtract(first, _BEHIND), first)
+    return rows.take(
+        pa.chunked_array([*place.filter(primary).chunks, *first.chunks], pa.int64()).combine_chunks().sort()
+    )
