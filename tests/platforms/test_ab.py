@@ -250,6 +250,26 @@ def test_kinds_of_what_a_user_brings(tmp_path, kind, values):
     assert found.unmeasured == (1 if kind == "mean" else 0)
 
 
+def test_how_long_rows_are_waited_for_has_to_be_said_where_they_come_when_they_come(tmp_path):
+    shop = Shop(tmp_path)
+    raw = shop.settings.model_dump(mode="json", exclude_unset=True)
+    raw["sources"]["orders"] = {"path": "orders.csv", "time": "at", "available_at": "known"}
+    with pytest.raises(ValueError, match="rows of 'orders' say when they became known"):
+        ProjectSettings.model_validate(raw)
+    shop.orders.write_text("customer,request_id,at,revenue,known\n")
+    raw["rollout"]["business"] |= {"wait": "2d"}
+    shop.settings = ProjectSettings.model_validate(raw)
+    for user in ("eva", "ada"):
+        shop.ask(user, "stable", AT)
+    with shop.orders.open("a") as orders:
+        for user, days in (("eva", 2.9), ("ada", 3.1)):
+            happened, known = AT + timedelta(hours=1), AT + timedelta(days=days)
+            orders.write(f"{user},,{happened.isoformat()},10,{known.isoformat()}\n")
+    for later in (3, 4):  # what came too late is not added later
+        assert sorted(brought(shop, AT + timedelta(days=later)).values.tolist()) == [0.0, 10.0]
+    assert brought(shop, AT + timedelta(days=2.95)).values.size == 0
+
+
 def test_orders_that_meet_nobody_are_told(tmp_path):
     shop = Shop(tmp_path, business={**BUSINESS, "key": "request_id"})
     shop.week(0.2, users=400)

@@ -100,6 +100,7 @@ def test_what_users_bring_decides_and_a_killed_loop_forgets_nobody(folder, servi
     print(out)
     assert "A/B with 50 % of the users" in out
     assert "INCONCLUSIVE" in out
+    assert json.loads(mainspring(folder, "rollout", "status", "--json")[1])["salt"] == ""
     up.end(signal.SIGKILL)
     up = service()
     kind, text = ("promoted", "version 2 is") if better == "2" else ("alert", "Version 2 was rolled back")

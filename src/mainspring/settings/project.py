@@ -298,6 +298,11 @@ class ProjectSettings(Part):
                 )
             if found.time is None:
                 raise ValueError(f"rollout.business.source: {business.source!r} needs `time`: when a row happened")
+            if found.available_at is not None and business.wait is None:
+                raise ValueError(
+                    f"rollout.business.wait: rows of {business.source!r} say when they became known; say how long after the "
+                    "window they are waited for, such as 1d"
+                )
         if self.gate.metric is not None:
             known = [metric.name for metric in METRICS.values() if self.task in metric.tasks]
             if self.gate.metric not in known:

@@ -93,7 +93,8 @@ class BusinessSettings(Part):
     window: Duration = timedelta(days=1)
     """How long after his first request a user's rows count."""
     wait: Duration | None = None
-    """How long after the window its rows may still become known. None: the source's `delay`."""
+    """How long after the window its rows may still become known. None: the source's `delay`; where it has `available_at`
+    instead, this has to be said."""
 
     @model_validator(mode="after")
     def _countable(self) -> BusinessSettings:
