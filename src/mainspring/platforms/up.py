@@ -23,6 +23,7 @@ from mainspring.platforms.telling import Line, Teller
 from mainspring.settings.load import LoadedProject
 
 if TYPE_CHECKING:
+    from mainspring.adapters.kfp.worker import WarmWorker
     from mainspring.loop import Platform, Tick
     from mainspring.loop.outcome import Outcome
     from mainspring.loop.setbacks import Setback
@@ -53,7 +54,7 @@ def up(loaded: LoadedProject, say: Callable[[Line], None]) -> None:
         with contextlib.ExitStack() as worker, _metrics(loaded, teller) as (page, address):
             running = _Running(loaded, teller, page, address)
 
-            def warm() -> Callable[[float], bool]:
+            def warm() -> WarmWorker:
                 return worker.enter_context(warm_worker(loaded.paths.state, warm_modules(loaded)))
 
             try:
@@ -114,7 +115,7 @@ class _Running:
         metrics.decided([one for _, one in earlier])
         self._files = self._stamps()
 
-    def turn(self, ending: threading.Event, warm: Callable[[], Callable[[float], bool]]) -> None:
+    def turn(self, ending: threading.Event, warm: Callable[[], WarmWorker]) -> None:
         """Tick until the end is asked for. `warm` starts the warm worker, and gives what waits for it.
 
         Where a run comes next, it is waited for; where something serves already, it must not take the cores from that.
@@ -126,8 +127,10 @@ class _Running:
         # What was adopted is served without a run.
         adopted = first and any(one.verdict == "accepted" for one in self._platform.registry.versions())
         started = (first and not adopted) or bool(self._ledger.state(RUN))
+        worker = None
         if started:
-            self._wait_warm(warm(), ending)
+            worker = warm()
+            self._wait_warm(worker, ending)
         still = 0
         while not ending.is_set():
             began = time.monotonic()
@@ -137,7 +140,9 @@ class _Running:
             still = 0 if tick.moved or tick.waiting else still + 1
             if still and not started:
                 started = True
-                warm()
+                worker = warm()
+            if worker is not None and worker.keep():
+                self._teller.say("warm", "the warm worker ended, and is started again")
             ending.wait(_pause(tick, still, judging=rollout_of(self._ledger).phase != "idle"))
 
     def _conceal(self, parts: Platform) -> None:
@@ -152,7 +157,7 @@ class _Running:
             self._teller.say("changed", f"log: changed; the predictor of version {version} is started again")
             parts.server.stop(version, build=build)
 
-    def _wait_warm(self, warm: Callable[[float], bool], ending: threading.Event) -> None:
+    def _wait_warm(self, warm: WarmWorker, ending: threading.Event) -> None:
         self._teller.say("warm", "a worker imports what the pipeline's steps need; this takes up to half a minute")
         until = time.monotonic() + _WARM_SECONDS
         while not ending.is_set() and time.monotonic() < until:

@@ -24,6 +24,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mainspring.adapters.processes.restarts import start_due
+
 SOCKET, OUTPUT = "worker.sock", "worker.log"
 _LONGEST = 1 << 20
 _LOOK_SECONDS = 1.0
@@ -153,35 +155,65 @@ def _end_with(asker: socket.socket) -> None:
             os._exit(1)
 
 
-@contextlib.contextmanager
-def warm_worker(folder: Path, modules: list[str]) -> Iterator[Callable[[float], bool]]:
-    """A worker for as long as the block lasts. What is given waits so many seconds until it is warm, and says if it is."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / OUTPUT).open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mainspring.adapters.kfp.worker", str(folder.resolve()), *modules],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+class WarmWorker:
+    """A worker that its starter looks after. Called, it waits so many seconds until the worker is warm, and says if it is."""
 
-    def wait(seconds: float) -> bool:
+    def __init__(self, folder: Path, modules: list[str]) -> None:
+        self._folder = folder
+        self._modules = modules
+        self._starts, self._ended_at = 1, 0.0
+        self._start()
+
+    def __call__(self, seconds: float) -> bool:
+        """Wait until it is warm, it ended, or the time is over."""
         until = time.monotonic() + seconds
-        while process.poll() is None and time.monotonic() < until:
-            if (folder / SOCKET).exists():
+        while self._process.poll() is None and time.monotonic() < until:
+            if (self._folder / SOCKET).exists():
                 return True
             time.sleep(0.05)
         return False
 
-    (folder / SOCKET).unlink(missing_ok=True)
-    try:
-        yield wait
-    finally:
+    def keep(self) -> bool:
+        """Start it again when it ended, after longer and longer waits; whether it did."""
+        if self._process.poll() is None:
+            return False
+        self._ended_at = self._ended_at or time.time()
+        due, starts = start_due(self._starts, self._started_at, self._ended_at)
+        if time.time() < due:
+            return False
+        self._starts, self._ended_at = starts, 0.0
+        self._start()
+        return True
+
+    def close(self) -> None:
+        """End it, and what it forked for steps."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)  # and what it forked for steps
-        process.wait()
-        (folder / SOCKET).unlink(missing_ok=True)
+            os.killpg(self._process.pid, signal.SIGTERM)
+        self._process.wait()
+        (self._folder / SOCKET).unlink(missing_ok=True)
+
+    def _start(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / SOCKET).unlink(missing_ok=True)
+        self._started_at = time.time()
+        with (self._folder / OUTPUT).open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "mainspring.adapters.kfp.worker", str(self._folder.resolve()), *self._modules],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+
+@contextlib.contextmanager
+def warm_worker(folder: Path, modules: list[str]) -> Iterator[WarmWorker]:
+    """A worker for as long as the block lasts."""
+    worker = WarmWorker(folder, modules)
+    try:
+        yield worker
+    finally:
+        worker.close()
 
 
 @contextlib.contextmanager
