@@ -3,13 +3,14 @@
 import json
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime
 
 import pyarrow.parquet as pq
 import pytest
 
 from mainspring.adapters.clock import WallClock
 from mainspring.adapters.processes.server import wait_ready
-from mainspring.domain.errors import ConfigError
+from mainspring.domain.errors import ConfigError, TemporaryError
 from mainspring.platforms.check import check_project
 from mainspring.platforms.laptop import LaptopFeatures
 from mainspring.platforms.parts import laptop
@@ -129,6 +130,24 @@ def test_a_password_in_plain_text_is_refused_and_a_variable_is_not_shown(tmp_pat
     from mainspring.settings.load import effective
 
     assert not [one for one in effective(loaded) if "hunter2" in one.value]
+
+
+def test_check_touches_no_online_store_and_knows_its_options(tmp_path):
+    project(tmp_path, "  online: {type: redis, connection_string: '127.0.0.1:1'}\n")
+    done = {one.name: one for one in check_project(tmp_path, lambda name: None, lambda one: None)}
+    assert done["export"].status == "passed", done
+    edit(tmp_path, "mainspring.yaml", "connection_string", "conection_string")
+    done = {one.name: one for one in check_project(tmp_path, lambda name: None, lambda one: None)}
+    assert (done["features"].status, done["features"].where) == ("failed", "mainspring.yaml: features.online")
+    assert "conection_string" in done["features"].what
+
+
+def test_training_goes_on_while_the_online_store_is_away(tmp_path):
+    loaded = load_project(project(tmp_path, "  online: {type: redis, connection_string: '127.0.0.1:1'}\n"))
+    at = datetime(2026, 1, 20, tzinfo=UTC)
+    assert LaptopFeatures(loaded).training_set(at).column("warmer").null_count < 400
+    with pytest.raises(TemporaryError, match="the online store did not answer"):
+        LaptopFeatures(loaded).advance(at)
 
 
 def test_a_store_that_feast_does_not_know_is_refused_by_name(tmp_path):

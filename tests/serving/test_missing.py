@@ -138,6 +138,7 @@ def test_a_value_that_was_sent_needs_no_default(linear, tmp_path):
     body = infer(tensor("town", "BYTES", "Ulm"), tensor("wind", "FP64", 1.0), tensor("temp", "FP64", 0.0))
     status, answer = served.ask(body)
     assert (status, answer["outputs"][0]["data"], answer.get("parameters")) == (200, pytest.approx([1.0]), None)
+    assert "mainspring_online_failures_total 0" in served.metrics()
 
 
 def test_reject_refuses_what_training_never_missed_and_says_why(linear, tmp_path):

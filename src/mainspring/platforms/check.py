@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from mainspring.adapters.great_expectations.validator import EXPECTATIONS_FILE
-from mainspring.domain.errors import DataError, MainspringError, ValidationFailed
+from mainspring.domain.errors import ConfigError, DataError, MainspringError, ValidationFailed
 from mainspring.domain.model_version import Signature
 from mainspring.features.questions import EVENT_TIME, LABEL, labelled
 from mainspring.pipeline.split import HOLDOUT, divide, require_classes
@@ -131,7 +131,10 @@ def _configuration(bench: _Bench) -> str:
 def _sources(bench: _Bench) -> str:
     import duckdb
 
-    bench.features = LaptopFeatures(bench.loaded)
+    # Nothing is left behind: not in the project's online store either.
+    features = bench.loaded.settings.features.model_copy(update={"online": None})
+    settings = bench.loaded.settings.model_copy(update={"features": features})
+    bench.features = LaptopFeatures(replace(bench.loaded, settings=settings))
     found = []
     for name, source in bench.features.sources.items():
         at = bench.loaded.settings.sources[name].time
@@ -219,6 +222,8 @@ def _features(bench: _Bench) -> str:
 
     settings = bench.loaded.settings
     if bench.features.store is not None:
+        if settings.features.online is not None:
+            _online_store(bench, settings.features.online)
         compute_views(bench.loaded, bench.features, bench.rows)
     rows, sources, entities = with_features(bench.loaded, bench.features, bench.rows)
     refuse_empty(rows, sources)
@@ -233,6 +238,18 @@ def _features(bench: _Bench) -> str:
         return found
     looked = _count(len(settings.features.transforms), "transform")
     return f"{found}, {len(sources) - len(inputs)} of {_count(len(views), 'view')}; {looked} without look-ahead"
+
+
+def _online_store(bench: _Bench, section: Mapping[str, Any]) -> None:
+    """Refuse an online store that Feast does not know, or options that it has not; nothing connects."""
+    from mainspring.adapters.feast.repo import open_repo, write_repo
+
+    folder = bench.scratch / "online"
+    write_repo(folder, "check", section)
+    try:
+        open_repo(folder)
+    except ConfigError as error:
+        raise ConfigError(error.what, where="mainspring.yaml: features.online", next_step=error.next_step) from error
 
 
 def _training(bench: _Bench) -> str:

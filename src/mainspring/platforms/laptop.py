@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from mainspring.adapters.processes.locks import locked
 from mainspring.adapters.sql.source import SqlSource
+from mainspring.domain.errors import TemporaryError
 from mainspring.domain.time import TimeWindow
 from mainspring.features.questions import first_asked, labelled, questions
 from mainspring.features.schedule import first_tick, run_transforms
@@ -17,6 +18,7 @@ from mainspring.platforms.labelling import LaptopLabels
 from mainspring.ports import FeatureViewInfo
 from mainspring.settings.load import LoadedProject
 from mainspring.sources.open import open_sources
+from mainspring.telemetry.logs import Log
 
 if TYPE_CHECKING:
     from mainspring.adapters.feast.store import FeastFeatureStore
@@ -34,8 +36,11 @@ class LaptopFeatures:
         self._session = TransformSession(loaded.settings, loaded.paths.root, self.sources)
         self._advanced_to: datetime | None = None
 
-    def advance(self, until: datetime) -> int:
-        """Compute the rows that are due by `until` and bring the online store up to it; rows appended."""
+    def advance(self, until: datetime, *, to_train: bool = False) -> int:
+        """Compute the rows that are due by `until` and bring the online store up to it; rows appended.
+
+        `to_train`: what is trained reads no online store, and one that is away is left to the loop's next tick.
+        """
         if self.store is None or until == self._advanced_to:
             return 0
         self.store.views()
@@ -43,7 +48,13 @@ class LaptopFeatures:
         # The loop and a run's step may do this at the same time.
         with locked(self._paths.features / "transforms.lock"):
             written = run_transforms(self._session, self.store, remembered, until, start=self._start)
-            self.store.materialize(until)
+            try:
+                self.store.materialize(until)
+            except TemporaryError as error:
+                if not to_train:
+                    raise
+                Log().warning("the online store is away", reason=error.what, where=error.where)
+                return sum(written.values())
         self._advanced_to = until
         return sum(written.values())
 
@@ -79,7 +90,7 @@ class LaptopFeatures:
         rows, _ = labelled(self.questions(known_at), known_at)
         if self.store is None:
             return rows
-        self.advance(known_at)
+        self.advance(known_at, to_train=True)
         return self.store.historical(rows)
 
     def _start(self) -> datetime | None:

@@ -136,11 +136,15 @@ class Lookup:
         if self._online is None or not self._views:
             return [], False
         wanted: list[list[Keys | None]] = []
+        all_sent = True
         for view in self._views:
             if sent and all(target in sent for _, target, _ in view.targets):
                 wanted.append([None] * count)
             else:
                 wanted.append(_keys(view.keys, columns, count))
+                all_sent = False
+        if all_sent:
+            return [], False
         try:
             found = self._online.read(wanted)
         except TemporaryError as error:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 from mainspring.domain.errors import MainspringError
-from mainspring.domain.model_version import Signature
 
 FOLDER = "on_demand"
 """What a model folder keeps the views' definitions in, as they were at its training."""
@@ -25,12 +23,4 @@ class OnDemand(Protocol):
 
         Errors: `ViewFailed` names the view; `DataError` a value that is not of the input's type, and the input.
         """
-        ...
-
-
-class Opened(Protocol):
-    """Opens the views in a model folder; `ConfigError` when they are not those of the signature."""
-
-    def __call__(self, folder: Path, signature: Signature) -> OnDemand:
-        """The views that are kept in `folder`."""
         ...

@@ -205,6 +205,15 @@ def test_keys_that_are_not_sent_or_do_not_fit_are_entities_that_are_not_there(
     reader.close()
 
 
+def test_a_project_that_names_another_store_has_everything_written_there(tmp_path: Path, sections: Any) -> None:
+    first = filled("sqlite", tmp_path, None)
+    assert first.materialize(DAY + timedelta(days=4)) == 0
+    for kind in ("custom", "redis", "sqlite"):
+        other = FeastFeatureStore("shops-sqlite-1", tmp_path, definitions(), "all", online=sections(kind))
+        assert other.materialize(DAY + timedelta(days=4)) > 20
+        assert other.materialize(DAY + timedelta(days=4)) == 0
+
+
 @pytest.mark.parametrize("kind", READERS)
 def test_what_is_written_later_is_found_at_once(kind: str, tmp_path: Path, sections: Any) -> None:
     store = filled(kind, tmp_path, sections(kind), seed=7)

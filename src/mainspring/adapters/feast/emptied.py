@@ -1,11 +1,12 @@
-"""Whether an online store lost what was written to it: then everything is written again.
+"""Whether an online store lacks what was written: then everything is written again.
 
-SQLite keeps the marks beside the rows. Redis may come back empty, or be another one than before: it holds a token of the
-marks, and without that token nothing of what they say is taken to be there.
+Redis may come back empty, or be another one than before: it holds a token of the marks, and without that token nothing of
+what they say is taken to be there. Of other stores it is known whether the project names another one than before.
 """
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ from mainspring.domain.errors import TemporaryError
 
 
 def begin_anew(store: Any, folder: Path, marks: Marks) -> None:
-    """Forget the marks when the store does not hold their token; killed in between, the next call does it again.
+    """Forget the marks of a store that is not the one they are of; killed in between, the next call does it again.
 
     Errors: `TemporaryError` when Redis does not answer.
     """
     config = store.config
     if online_place(store, folder).kind != "redis":
+        token = hashlib.blake2b(repr(config.online_store).encode(), digest_size=16).hexdigest()
+        if marks.token() != token:
+            marks.begin(token)
         return
     import redis
 

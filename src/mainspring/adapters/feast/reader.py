@@ -7,10 +7,12 @@ and the next ones are answered without it until it is back.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as LateError
 from datetime import datetime
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 from mainspring.adapters.feast.online import DUMMY_KEY
@@ -18,6 +20,7 @@ from mainspring.adapters.feast.repo import open_repo
 from mainspring.serving.config import OnlineStoreConfig, OnlineView
 from mainspring.serving.online import Keys, OnlineRow, Outage
 
+_Question = tuple["Future[list[list[OnlineRow | None]]]", Sequence[Sequence[Keys | None]]]
 _FIRST_SECONDS = 10.0
 """The first call connects, and imports what connecting takes."""
 
@@ -30,7 +33,7 @@ class FeastReader:
         self._store = open_repo(Path(config.path))
         self._outage = Outage(f"{self._store.config.online_store.type} of {config.path}")
         self._seconds = config.timeout_seconds
-        self._thread: ThreadPoolExecutor | None = None
+        self._asked: SimpleQueue[_Question | None] | None = None
         self._under_way: Future[Any] | None = None
 
     def read(self, wanted: Sequence[Sequence[Keys | None]]) -> list[list[OnlineRow | None]]:
@@ -38,23 +41,34 @@ class FeastReader:
         self._outage.check()
         if self._under_way is not None and not self._under_way.done():
             raise self._outage.begins("an earlier look-up is still under way")
-        first = self._thread is None
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "feast")
-        self._under_way = self._thread.submit(self._read, wanted)
+        first = self._asked is None
+        if self._asked is None:
+            self._asked = SimpleQueue()
+            # A daemon: what hangs in it must not keep the process from ending.
+            Thread(target=self._answer, args=(self._asked,), name="feast", daemon=True).start()
+        answer: Future[list[list[OnlineRow | None]]] = Future()
+        self._under_way = answer
+        self._asked.put((answer, wanted))
         try:
-            found: list[list[OnlineRow | None]] = self._under_way.result(_FIRST_SECONDS if first else self._seconds)
+            return answer.result(_FIRST_SECONDS if first else self._seconds)
         except LateError as error:
             raise self._outage.begins(f"no answer within {self._seconds:g} s") from error
         except Exception as error:  # every store's client has errors of its own
             raise self._outage.begins(f"{type(error).__name__}: {error}") from error
-        return found
 
     def close(self) -> None:
         """End the thread; what hangs in it is left behind."""
-        if self._thread is not None:
-            self._thread.shutdown(wait=False, cancel_futures=True)
-            self._thread = None
+        if self._asked is not None:
+            self._asked.put(None)
+            self._asked = None
+
+    def _answer(self, asked: SimpleQueue[_Question | None]) -> None:
+        while (question := asked.get()) is not None:
+            answer, wanted = question
+            try:
+                answer.set_result(self._read(wanted))
+            except BaseException as error:  # whatever it is, who asked has to hear of it
+                answer.set_exception(error)
 
     def _read(self, wanted: Sequence[Sequence[Keys | None]]) -> list[list[OnlineRow | None]]:
         return [self._view(view, rows) for view, rows in zip(self._views, wanted, strict=True)]

@@ -72,7 +72,7 @@ def engineer(call: StepCall) -> dict[str, float]:
     settings = call.loaded.settings
     rows = read_rows(call.inputs["dataset"])
     features = LaptopFeatures(call.loaded)
-    features.advance(call.known_at)
+    features.advance(call.known_at, to_train=True)
     inputs = {*request_columns(settings, rows.column_names), *RESERVED, *features.entities()}
     carried = rows.select([name for name in rows.column_names if name not in inputs])
     rows, sources, entities = with_features(call.loaded, features, rows.drop_columns(carried.column_names))
