@@ -232,14 +232,15 @@ def test_a_function_that_fails_is_no_answer_and_sent_values_need_none(tmp_path):
 
 def test_a_failing_on_demand_view_is_a_logged_failure_of_the_version(linear, tmp_path, monkeypatch, capsys):
     served = Linear(linear, tmp_path)
-    fill = served.predictor._lookup.fill
+    fill_all = served.predictor._lookup.fill_all
 
-    def failing(*given):
-        looked = fill(*given)
-        looked.failure = "on-demand view doubled: KeyError: 'x'"
-        return looked
+    def failing(asked):
+        found = fill_all(asked)
+        for looked in found:
+            looked.failure = "on-demand view doubled: KeyError: 'x'"
+        return found
 
-    monkeypatch.setattr(served.predictor._lookup, "fill", failing)
+    monkeypatch.setattr(served.predictor._lookup, "fill_all", failing)
     status, body = served.ask(ASK)
     assert (status, body["error"]) == (500, "on-demand view doubled: KeyError: 'x'")
     (row,) = served.logged()

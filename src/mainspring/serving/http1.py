@@ -95,7 +95,7 @@ class HttpServer:
             self._loop.call_soon(self.flush)
         self._waiting.append(waiting)
         self._callers.append((caller, keeps))
-        self._rows += len(waiting.pending.ids)
+        self._rows += waiting.pending.count
         if self._rows >= _MOST_ROWS_TOGETHER:
             self.flush()
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from mainspring.domain.errors import DataError, TemporaryError
+from mainspring.domain.errors import DataError, MainspringError, TemporaryError
 from mainspring.domain.model_version import Signature
 from mainspring.serving.columns import Columns, is_text
 from mainspring.serving.config import OnlineView
@@ -52,6 +52,23 @@ class _View:
             for place, name in enumerate(view.features)
             if name in position
         ]
+
+
+class Asking(Protocol):
+    """A request that wants features: so many rows, in columns, asked at an instant (microseconds since 1970 UTC)."""
+
+    count: int
+    columns: Columns
+    event_at: int
+
+
+@dataclass(slots=True)
+class Asked:
+    """`Asking`, and nothing else."""
+
+    count: int
+    columns: Columns
+    event_at: int
 
 
 class Counts(Protocol):
@@ -106,43 +123,73 @@ class Lookup:
         self._away = False
 
     def fill(self, count: int, columns: Columns, event_at: int) -> Looked:
-        """Rows for `count` questions asked at `event_at` (microseconds since 1970 UTC).
+        """Rows for `count` questions asked at `event_at` (microseconds since 1970 UTC): `fill_all` of one request.
 
         Errors: `RequestError` when a column that training always saw is not sent, `Unanswerable` when a looked-up value
-        is missing and its policy is `reject`, `StoreAway` when that is because the store did not answer.
+        is missing and its policy is `reject`, `StoreAway` when that is because the store did not answer, `DataError` when
+        the store holds what is no feature.
         """
+        found = self.fill_all([Asked(count, columns, event_at)])[0]
+        if isinstance(found, MainspringError):
+            raise found
+        return found
+
+    def fill_all(self, asked: Sequence[Asking]) -> list[Looked | MainspringError]:
+        """What `fill` gives or raises for each of several requests, from one read of the store for all of them."""
+        sent = [{self._position[name] for name in one.columns if name in self._position} for one in asked]
+        try:
+            stored, away = self._read(asked, sent)
+        except DataError as error:
+            if len(asked) > 1:
+                return [found for one in asked for found in self.fill_all([one])]
+            return [error]
+        found: list[Looked | MainspringError] = []
+        first = 0
+        for one, own in zip(asked, sent, strict=True):
+            try:
+                found.append(self._fill(one, own, stored, first, away))
+            except MainspringError as error:
+                found.append(error)
+            first += one.count
+        return found
+
+    def _fill(
+        self, asked: Asking, sent: set[int], stored: list[list[OnlineRow | None]], first: int, away: bool
+    ) -> Looked:
+        columns = asked.columns
         for name in self._required:
             if name not in columns:
                 raise RequestError("this column is not there", where=name)
-        given = [(self._position[name], columns[name]) for name in columns if name in self._position]
-        sent = {place for place, _ in given}
-        stored, away = self._read(count, columns, sent)
+        given = [(place, columns[self._names[place]]) for place in sent]
         looked = Looked([], [], [], [])
-        for row in range(count):
+        for row in range(asked.count):
             values = self._blank.copy()
             for place, column in given:
                 values[place] = column[row]
-            ages, stale = self._place(row, stored, sent, values, event_at)
+            ages, stale = self._place(first + row, stored, sent, values, asked.event_at)
             looked.rows.append(values)
             looked.ages.append(ages)
             looked.entities.append(tuple([_at(columns, name, row) for name in self._entities]))
             looked.flags.append(self._flags(values, self._stored, stale, away))
         if self._computed:
-            self._compute(looked, columns, sent, count)
+            self._compute(looked, columns, sent, asked.count)
         return looked
 
-    def _read(self, count: int, columns: Columns, sent: set[int]) -> tuple[list[list[OnlineRow | None]], bool]:
-        """Each view's rows, and whether the store did not answer."""
+    def _read(self, asked: Sequence[Asking], sent: Sequence[set[int]]) -> tuple[list[list[OnlineRow | None]], bool]:
+        """Each view's rows for all requests, one behind the other, and whether the store did not answer."""
         if self._online is None or not self._views:
             return [], False
         wanted: list[list[Keys | None]] = []
         all_sent = True
         for view in self._views:
-            if sent and all(target in sent for _, target, _ in view.targets):
-                wanted.append([None] * count)
-            else:
-                wanted.append(_keys(view.keys, columns, count))
-                all_sent = False
+            keys: list[Keys | None] = []
+            for one, own in zip(asked, sent, strict=True):
+                if own and all(target in own for _, target, _ in view.targets):
+                    keys += [None] * one.count
+                else:
+                    keys += _keys(view.keys, one.columns, one.count)
+                    all_sent = False
+            wanted.append(keys)
         if all_sent:
             return [], False
         try:

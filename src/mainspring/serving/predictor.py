@@ -14,6 +14,7 @@ from datetime import datetime
 from math import isfinite
 from typing import Any, Literal, Protocol
 
+from mainspring.domain.errors import MainspringError
 from mainspring.domain.log_record import ARMS, OUTCOMES, ROLES, LogRow, microseconds
 from mainspring.domain.model_card import ModelCard
 from mainspring.domain.time import utc
@@ -23,7 +24,7 @@ from mainspring.serving.config import ServeConfig
 from mainspring.serving.errors import LogFailed, ModelFailed, NotReady, RequestError, Unanswerable, UnknownModel
 from mainspring.serving.lookup import Looked, Lookup
 from mainspring.serving.metrics import PredictorMetrics
-from mainspring.serving.runtime import Output, Runtime
+from mainspring.serving.runtime import Output, Row, Runtime
 from mainspring.serving.segment_writer import SegmentWriter
 from mainspring.telemetry.logs import Log
 
@@ -60,16 +61,26 @@ class Answered:
 
 @dataclass(slots=True)
 class Pending:
-    """A request that was checked and whose features were looked up; it waits for the model."""
+    """A request that was checked; it waits for its features and for the model."""
 
     id: str
     ids: list[str]
-    looked: Looked
+    count: int
+    columns: Columns
     arm: int
     role: int
     cohort: str
     event_at: int
     began: float
+
+
+@dataclass(slots=True)
+class _Ended:
+    """What became of a request; rows of the log are written where it was `looked` up."""
+
+    result: Answered | RequestError
+    looked: Looked | None = None
+    outputs: Sequence[Output] = ()
 
 
 class Predictor:
@@ -133,18 +144,18 @@ class Predictor:
         return found
 
     def prepare(self, count: int, columns: Columns, own_id: str, headers: Headers, began: float) -> Pending:
-        """Look up what `count` rows need.
+        """A request of `count` rows that is ready to be answered.
 
         `own_id` is the id in the request itself; without one it is the header `x-request-id`, else a new one. `began` is
-        when the request came, on `time.perf_counter`. Errors: every `RequestError`, whatever wire the request came by.
+        when the request came, on `time.perf_counter`. Errors: `RequestError`, whatever wire the request came by.
         """
         whole = own_id or headers.get("x-request-id", "") or str(uuid.uuid4())
         event_at = self._event_at(headers)
-        ids = _ids(whole, count, columns)
         return Pending(
             whole,
-            ids,
-            self._lookup.fill(count, columns, event_at),
+            _ids(whole, count, columns),
+            count,
+            columns,
             _ARMS.get(headers.get("mainspring-arm", ""), 0),
             _ROLES.get(headers.get("mainspring-role", ""), 0),
             headers.get("mainspring-cohort", ""),
@@ -153,31 +164,40 @@ class Predictor:
         )
 
     def answer(self, pending: Sequence[Pending]) -> list[Answered | RequestError]:
-        """What each request gets, from one run of the model; all of it is in the log, with one write, when this returns.
+        """What each request gets, from one look into the online store and one run of the model.
 
-        Whoever was there at the same time shares a run: the model's own overhead is paid once. A model that raises is asked
-        again for each request alone, so that one bad request fails nobody else's.
+        Whoever was there at the same time shares both: their overhead is paid once. All of it is in the log, with one write,
+        when this returns. A model that raises is asked again for each request alone, so that one bad request fails nobody
+        else's.
         """
-        asked = [one for one in pending if not one.looked.failure]
-        rows = asked[0].looked.rows if len(asked) == 1 else [row for one in asked for row in one.looked.rows]
+        looked = self._lookup.fill_all(pending)
+        whole = [one for one in looked if isinstance(one, Looked) and not one.failure]
+        rows = whole[0].rows if len(whole) == 1 else [row for one in whole for row in one.rows]
+        return self._logged(pending, self._run(pending, looked, rows))
+
+    def _run(
+        self, pending: Sequence[Pending], looked: Sequence[Looked | MainspringError], rows: Sequence[Row]
+    ) -> list[_Ended]:
         try:
             outputs = self._runtime.predict(rows) if rows else []
         except Exception as error:  # a project's own model may raise anything
             if len(pending) > 1:
-                return [found for one in pending for found in self.answer([one])]
-            return self._logged(pending, [(ModelFailed(f"{type(error).__name__}: {error}"), [()] * len(rows))])
-        found: list[tuple[Answered | RequestError, Sequence[Output]]] = []
+                return [self._run([one], [of], _rows(of))[0] for one, of in zip(pending, looked, strict=True)]
+            assert isinstance(looked[0], Looked)
+            return [_failed(f"{type(error).__name__}: {error}", looked[0])]
+        ended: list[_Ended] = []
         place = 0
-        for one in pending:
-            count = len(one.ids)
-            if one.looked.failure:
-                found.append((ModelFailed(one.looked.failure), [()] * count))
-                continue
-            share = outputs[place : place + count]
-            place += count
-            refused = self._error(one, share)
-            found.append((refused, [()] * count) if refused else (Answered(one.id, share, one.looked.flags), share))
-        return self._logged(pending, found)
+        for one, of in zip(pending, looked, strict=True):
+            if isinstance(of, RequestError):
+                ended.append(_Ended(of))
+            elif isinstance(of, MainspringError):
+                ended.append(_Ended(NotReady(of.what, where=of.where)))
+            elif of.failure:
+                ended.append(_failed(of.failure, of))
+            else:
+                ended.append(self._judged(one, of, outputs[place : place + one.count]))
+                place += one.count
+        return ended
 
     def exposition(self) -> str:
         """The predictor's series in Prometheus' text format."""
@@ -203,51 +223,68 @@ class Predictor:
             self._log.error("the prediction log cannot be written", error=str(error), until_it_can=then)
         self._unlogged += rows
 
-    def _error(self, one: Pending, outputs: list[Output]) -> RequestError | None:
+    def _judged(self, one: Pending, looked: Looked, outputs: list[Output]) -> _Ended:
         if self._broken_below and zlib.crc32(f"{self.config.build}:{one.ids[0]}".encode()) < self._broken_below:
-            return ModelFailed("rehearsed failure")
+            return _failed("rehearsed failure", looked)
         if all(isfinite(value) for output in outputs for value in output):
-            return None
+            return _Ended(Answered(one.id, outputs, looked.flags), looked, outputs)
         always = {feature.name for feature in self.card.signature.features if not feature.nullable}
-        lacking = [flag for flags in one.looked.flags for flag in flags if flag.partition(":")[2] in always]
+        lacking = [flag for flags in looked.flags for flag in flags if flag.partition(":")[2] in always]
         if lacking:
             # What the model cannot do without is no fault of its own.
-            return Unanswerable(
-                f"the model gave no number: {', '.join(dict.fromkeys(lacking))}",
-                valid="features.missing: reject, or default",
+            return _Ended(
+                Unanswerable(
+                    f"the model gave no number: {', '.join(dict.fromkeys(lacking))}",
+                    valid="features.missing: reject, or default",
+                )
             )
-        return ModelFailed("the model gave no number")
+        return _failed("the model gave no number", looked)
 
-    def _logged(
-        self, pending: Sequence[Pending], found: Sequence[tuple[Answered | RequestError, Sequence[Output]]]
-    ) -> list[Answered | RequestError]:
+    def _logged(self, pending: Sequence[Pending], ended: Sequence[_Ended]) -> list[Answered | RequestError]:
         now = time.perf_counter()
         rows: list[LogRow] = []
-        for one, (result, outputs) in zip(pending, found, strict=True):
-            if isinstance(result, Answered):
-                rows += _log_rows(one, outputs, _ANSWERED, now, "")
-            elif isinstance(result, ModelFailed):
-                self._log.error("prediction failed", request_id=one.ids[0], reason=result.what)
-                rows += _log_rows(one, outputs, _FAILED, now, result.what)
+        for one, of in zip(pending, ended, strict=True):
+            if of.looked is None:
+                continue
+            if isinstance(of.result, Answered):
+                rows += _log_rows(one, of.looked, of.outputs, _ANSWERED, now, "")
+            else:
+                self._log.error("prediction failed", request_id=one.ids[0], reason=of.result.what)
+                rows += _log_rows(one, of.looked, of.outputs, _FAILED, now, of.result.what)
+        if rows and (refused := self._append(rows)) is not None:
+            return [refused if of.looked is not None else of.result for of in ended]
+        for one, of in zip(pending, ended, strict=True):
+            if isinstance(of.result, Answered):
+                self.metrics.predicted(one.count, time.perf_counter() - one.began)
+        return [of.result for of in ended]
+
+    def _append(self, rows: Sequence[LogRow]) -> LogFailed | None:
+        """Write the rows; what callers are told where they are refused because it failed."""
         try:
             self.metrics.logged(self._writer.append(rows))
         except OSError as error:
             self._not_logged(len(rows), error)
             if self.config.on_log_failure == "refuse":
-                return [LogFailed(f"the answer could not be logged: {error.strerror}") for _ in found]
+                return LogFailed(f"the answer could not be logged: {error.strerror}")
         else:
             if self._unlogged:
                 self._log.warning("the prediction log is written again", rows_not_logged=self._unlogged)
                 self._unlogged = 0
-        for one, (result, _) in zip(pending, found, strict=True):
-            if isinstance(result, Answered):
-                self.metrics.predicted(len(one.ids), time.perf_counter() - one.began)
-        return [result for result, _ in found]
+        return None
 
 
-def _log_rows(one: Pending, outputs: Sequence[Output], outcome: int, now: float, reason: str) -> list[LogRow]:
+def _failed(reason: str, looked: Looked) -> _Ended:
+    return _Ended(ModelFailed(reason), looked, [()] * len(looked.entities))
+
+
+def _rows(looked: Looked | MainspringError) -> Sequence[Row]:
+    return looked.rows if isinstance(looked, Looked) and not looked.failure else []
+
+
+def _log_rows(
+    one: Pending, looked: Looked, outputs: Sequence[Output], outcome: int, now: float, reason: str
+) -> list[LogRow]:
     latency = round((now - one.began) * 1e6)
-    looked = one.looked
     return [
         LogRow(
             one.ids[place],
