@@ -179,6 +179,10 @@ def test_what_was_asked_for_after_a_kill_is_not_deleted(tmp_path):
     world.versions["3"] = replace(world.versions["3"], aliases=("mine",))
     world.settle()
     assert "3" in world.versions
+    assert [(one.what, one.why) for one in world.rows("collected")][-1] == (
+        "version 3 stays after all",
+        "alias mine",
+    )
 
 
 @settings(max_examples=40, deadline=None)

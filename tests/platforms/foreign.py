@@ -18,6 +18,13 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns of its own type hints when it is imported
     import mlflow.pyfunc
 
+    class Own(mlflow.pyfunc.PythonModel):
+        """A model of somebody's own code."""
+
+        def predict(self, context, model_input, params=None):
+            return [0.5] * len(model_input)
+
+
 GENERATOR = np.random.default_rng(4)
 COUNT = 400
 X = pd.DataFrame(
@@ -29,6 +36,7 @@ X = pd.DataFrame(
 )
 NUMBERS = X[["temp", "wind"]]
 FULL = X[["temp"]].assign(level=GENERATOR.normal(size=COUNT))
+VIEWED = FULL.rename(columns={"level": "mean_temp"})
 Y = (X.temp + GENERATOR.normal(0, 4, COUNT) + 3 * (X.town == "Kiel") > 11).astype(int)
 THREE = pd.cut(X.temp, [-100, 5, 15, 100], labels=False).to_numpy()
 
@@ -66,6 +74,7 @@ def log_models(uri, artifacts):
     plain = LogisticRegression().fit(FULL.to_numpy(), Y)
     line = LinearRegression().fit(FULL, X.wind.fillna(5))
     custom = make_pipeline(FunctionTransformer(double), LogisticRegression()).fit(FULL, Y)
+    viewed = LogisticRegression().fit(VIEWED, Y)
     quick = {"pip_requirements": ["mlflow"]}
     try:
         with mlflow.start_run():
@@ -74,6 +83,7 @@ def log_models(uri, artifacts):
                 ("pickled", sk, {"serialization_format": "cloudpickle"}),
                 ("line", line, {"signature": infer_signature(FULL, Y.astype(float))}),
                 ("matrix", plain, {"signature": infer_signature(FULL.to_numpy(), Y.to_numpy())}),
+                ("viewed", viewed, {}),
                 ("custom", custom, {"skops_trusted_types": [f"{__name__}.double"]}),
             ):
                 mlflow.sklearn.log_model(model, name=name, registered_model_name=name, **more, **quick)
@@ -94,10 +104,3 @@ def log_models(uri, artifacts):
         mlflow.set_tracking_uri(before)
     assert isinstance(as_onnx(plain), onnx.ModelProto)
     return {"towns": sk, "boosted": boosted, "three": three, "matrix": plain, "line": line}
-
-
-class Own(mlflow.pyfunc.PythonModel):
-    """A model of somebody's own code."""
-
-    def predict(self, context, model_input, params=None):
-        return [0.5] * len(model_input)

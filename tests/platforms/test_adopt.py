@@ -17,8 +17,8 @@ from mainspring.drift.profile import Profile
 from mainspring.platforms.adopt import AdoptionWish
 from mainspring.settings.load import load_project
 from mainspring.templates.adopted import adopt_here, adopt_into
-from tests.platforms.foreign import FULL, NUMBERS, THREE, X, Y, log_models
-from tests.platforms.towns import edit
+from tests.platforms.foreign import FULL, NUMBERS, THREE, VIEWED, X, Y, log_models
+from tests.platforms.towns import edit, write_project
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -135,6 +135,24 @@ def test_adopting_the_same_again_is_one_version(theirs, tmp_path, reference):
     assert len(SqliteLedger(loaded.paths.ledger).decisions(kind="adopted")) == 1
 
 
+def test_killed_before_the_ledgers_row_it_is_the_same_version_with_its_row(theirs, tmp_path, reference, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def killed(*given, **more):
+        raise Killed
+
+    path, folder = reference(NUMBERS), tmp_path / "p"
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteLedger, "append", killed)
+        with pytest.raises(Killed):
+            adopt(theirs, folder, "boosted", path)
+    assert adopt(theirs, folder, "boosted", path).version == "1"
+    loaded, registry = registry_of(folder)
+    assert len(registry.versions()) == 1
+    assert len(SqliteLedger(loaded.paths.ledger).decisions(kind="adopted")) == 1
+
+
 def test_killed_before_the_settings_were_written_it_begins_anew(theirs, tmp_path, reference):
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "reference.parquet").write_bytes(b"half of")
@@ -238,6 +256,17 @@ def test_in_a_project_it_becomes_the_next_version_with_the_projects_roles(theirs
     edit(folder, "mainspring.yaml", "column: rain", "column: rain\n  positive: 0")
     with pytest.raises(ConfigError, match="gives the chance of '1', and the project asks for that of '0'"):
         adopt_here(load_project(folder), wish, by="eva", why="")
+
+
+def test_in_a_project_with_views_they_give_the_inputs_that_they_have(theirs, tmp_path, reference):
+    path, folder = reference(VIEWED), tmp_path / "p"
+    folder.mkdir()
+    loaded = load_project(write_project(folder, views=True))
+    wish = AdoptionWish("models:/viewed/1", path, theirs[0])
+    assert adopt_here(loaded, wish, by="eva", why="").inputs == ("temp", "mean_temp")
+    signature = registry_of(folder)[1].versions()[0].signature
+    assert [(one.name, one.source) for one in signature.features] == [("temp", "request"), ("mean_temp", "town_rain")]
+    assert signature.entities == ("town",)
 
 
 def test_what_is_served_otherwise_than_the_original_answers_is_not_adopted(theirs, tmp_path, reference, monkeypatch):

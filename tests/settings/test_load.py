@@ -135,6 +135,13 @@ def test_a_password_beside_a_variable_is_still_plain_text(tmp_path: Path, url: s
     assert "hunter2" not in str(error.value)
 
 
+@pytest.mark.parametrize("uri", ["http://mlflow:5000", "http://127.0.0.1:5000/", "https://mlflow:8443/models?x=a@b"])
+def test_a_port_is_no_password(tmp_path: Path, uri: str) -> None:
+    loaded = load_project(write(tmp_path, SHORTEST + f"tracking: {{uri: '{uri}'}}\n"), {})
+    assert loaded.settings.tracking.uri == uri
+    assert [row.value for row in effective(loaded) if row.key == "tracking.uri"] == [uri]
+
+
 def test_a_secret_never_shows_whatever_is_in_it(tmp_path: Path) -> None:
     text = SHORTEST.replace(
         "{path: customers.csv}", "{url: 'postgres://me:${PW}@db/x?token=${TOKEN}', table: customers}"

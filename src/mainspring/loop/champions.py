@@ -17,13 +17,16 @@ def former_champions(ledger: Ledger, rollout: Rollout) -> list[str]:
 
 def warm_versions(ledger: Ledger, rollout: Rollout, keep: KeepSettings) -> list[str]:
     """Former champions whose predictors run on, beside the one that a guard keeps warm for itself."""
-    return former_champions(ledger, rollout)[: max(0, keep.warm - 1)]
+    if keep.warm < 2:
+        return []
+    return former_champions(ledger, rollout)[: keep.warm - 1]
 
 
 def keep_warm(platform: Platform, rollout: Rollout) -> None:
     """Start those of them that do not run, as after a loop that ended in peace."""
-    running = {one.version for one in platform.server.endpoints() if not one.build}
-    for version in warm_versions(platform.ledger, rollout, platform.settings.keep):
+    wanted = warm_versions(platform.ledger, rollout, platform.settings.keep)
+    running = {one.version for one in platform.server.endpoints() if not one.build} if wanted else set()
+    for version in wanted:
         found = next((one for one in platform.registry.versions() if one.version == version), None)
         if version not in running and found is not None:
             platform.server.start(found, platform.registry.fetch(version))

@@ -92,10 +92,14 @@ def turn(platform: Platform) -> Outcome:
             f"retired:{left.version}:{left.run_id}", "retired", what, left.why, actor, now, left.version, left.run_id
         )
         ledger.append(row, state={COLLECTING: dump(left)})
-    elif left.version in reasons(platform.registry.versions(), ledger, keep, running):
-        # Somebody asked for it after this process's forerunner was killed, and it is there still.
-        ledger.put_state({COLLECTING: ""})
-        return MOVED
+    else:
+        why = reasons(platform.registry.versions(), ledger, keep, running).get(left.version)
+        if why is not None:
+            # Somebody needs it since it was written down, and it is there still.
+            what, row_id = f"version {left.version} stays after all", f"stays:{left.version}:{now.isoformat()}"
+            row = Decision(row_id, "collected", what, why, "loop", now, left.version, left.run_id)
+            ledger.append(row, state={COLLECTING: ""})
+            return MOVED
     platform.collector.collect(left)
     ledger.put_state({COLLECTING: ""})
     return MOVED

@@ -6,7 +6,6 @@ as it does, the reference has its inputs. Adopting the same again gives the same
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -18,18 +17,18 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 
 from mainspring.domain.codec import to_json
 from mainspring.domain.decision import Decision
-from mainspring.domain.errors import ConfigError, DataError, TrainingError
+from mainspring.domain.errors import ConfigError, TrainingError
 from mainspring.domain.metric import Task
 from mainspring.domain.model_card import ModelCard
-from mainspring.domain.model_version import Feature, ModelVersion, Signature, label_name
+from mainspring.domain.model_version import ModelVersion, Signature, label_name
 from mainspring.domain.time import instant
-from mainspring.platforms.reference import PREDICTION, compared, read_reference, rows_of
+from mainspring.platforms.adopted_inputs import classes_of, features_of, sourced
+from mainspring.platforms.reference import compared, read_reference, rows_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from mainspring.adapters.mlflow.foreign import ForeignModel
-    from mainspring.platforms.laptop import LaptopFeatures
     from mainspring.registry.original import Original
     from mainspring.settings.load import LoadedProject
 
@@ -104,9 +103,9 @@ def prove(wish: AdoptionWish, folder: Path, loaded: LoadedProject | None, name: 
         foreign = fetch_foreign(wish.uri, wish.tracking_uri, Path(scratch))
         original = look(foreign.model)
         task = _task(wish, original, loaded, foreign.uri)
-        features = _features(foreign, original, table, wish)
-        features, entities = _sourced(features, loaded)
-        classes = _classes(original, table, wish, task)
+        features = features_of(foreign, original, table, wish)
+        features, entities = sourced(features, loaded)
+        classes = classes_of(original, table, wish, task)
         _same_positive(classes, loaded)
         signature = Signature(task, features, entities, classes, wish.label)
         until = instant(wish.trained_until) if wish.trained_until else None
@@ -278,103 +277,6 @@ def _task(wish: AdoptionWish, original: Original, loaded: LoadedProject | None, 
     if not task:
         raise ConfigError(f"{uri} does not say what it answers", valid=f"--task {', --task '.join(get_args(Task))}")
     return cast(Task, task)
-
-
-def _features(foreign: ForeignModel, original: Original, table: pa.Table, wish: AdoptionWish) -> tuple[Feature, ...]:
-    """The model's inputs in its own order, from its signature, itself, or the reference's columns."""
-    roles = {wish.label, wish.time, wish.id, wish.prediction or PREDICTION}
-    free = [name for name in table.column_names if name not in roles]
-    types = {one.name: one.type for one in foreign.inputs or ()}
-    names = list(original.names or types or free)
-    missing = [name for name in names if name not in table.column_names]
-    if missing:
-        near = {name: difflib.get_close_matches(name, free, n=1) for name in missing}
-        said = ", ".join(f"{name} (there is {found[0]})" if found else name for name, found in near.items())
-        raise DataError(
-            f"the reference has no column {said}",
-            where=str(wish.reference),
-            valid=f"all inputs of {foreign.uri}: {', '.join(names)}",
-        )
-    width = original.width or foreign.width
-    if width is not None and width != len(names):
-        raise DataError(
-            f"{foreign.uri} takes {width} columns, and the reference has {len(names)}: {', '.join(names)}",
-            where=str(wish.reference),
-            valid=f"{width} columns in the model's order, beside --label, --time, --id and --prediction",
-        )
-    required = {one.name: one.required for one in foreign.inputs or ()}
-    return tuple(_feature(name, table, types.get(name), required.get(name, True), wish) for name in names)
-
-
-def _feature(name: str, table: pa.Table, wanted: str | None, required: bool, wish: AdoptionWish) -> Feature:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    column = table.column(name)
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-    number = number or pa.types.is_decimal(kind)
-    if not (text or number) or (wanted is not None and (wanted == "str") != text):
-        raise DataError(
-            f"`{name}` is {column.type} in the reference",
-            where=str(wish.reference),
-            valid={None: "numbers, true or false, and text", "str": "text"}.get(wanted, "numbers"),
-        )
-    found = wanted or ("str" if text else "bool" if pa.types.is_boolean(kind) else "float")
-    missing = bool(pc.any(pc.is_null(column, nan_is_null=True)).as_py())
-    return Feature(name, found, "request", missing or not required)
-
-
-def _sourced(features: Sequence[Feature], loaded: LoadedProject | None) -> tuple[tuple[Feature, ...], tuple[str, ...]]:
-    """Inputs with where they come from: of a project's views those that they compute, the rest of the request."""
-    if loaded is None:
-        return tuple(features), ()
-    from mainspring.platforms.laptop import LaptopFeatures
-
-    views: LaptopFeatures = LaptopFeatures(loaded)
-    sources: dict[str, str] = {}
-    entities: dict[str, None] = {}
-    for view in views.store.views() if views.store is not None else ():
-        mine = {name for name, _ in view.features} & {one.name for one in features}
-        if mine and not view.on_demand:
-            sources |= dict.fromkeys(mine, view.name)
-            entities |= dict.fromkeys(view.entities)
-    given = tuple(
-        Feature(one.name, one.type, sources.get(one.name, "request"), one.nullable, one.categories) for one in features
-    )
-    return given, tuple(entities)
-
-
-def _classes(original: Original, table: pa.Table, wish: AdoptionWish, task: Task) -> tuple[str, ...]:
-    if task == "regression":
-        return ()
-    labels: list[str] = []
-    if wish.label:
-        values = sorted(one for one in table.column(wish.label).unique().to_pylist() if one is not None)
-        labels = [label_name(one) for one in values]
-    classes = original.classes
-    if not classes:
-        if len(labels) < 2 or (task == "binary" and len(labels) != 2):
-            raise ConfigError(
-                f"the model does not name its classes, and the reference has {len(labels)} different labels",
-                where=str(wish.reference),
-                valid="a column with the labels of all classes, named by --label",
-            )
-        return tuple(labels)
-    strange = [one for one in labels if one not in classes]
-    if not strange:
-        return classes
-    numbered = classes == tuple(str(place) for place in range(len(classes)))
-    if numbered and len(labels) == len(classes):
-        return tuple(labels)  # Trained on positions; people know them by their names.
-    raise DataError(
-        f"labels that the model does not know: {', '.join(strange[:5])}",
-        where=f"{wish.reference}: {wish.label}",
-        valid=", ".join(classes),
-    )
 
 
 def _spread(rows: int) -> list[int]:

@@ -24,7 +24,9 @@ from mainspring.settings.project import ProjectSettings
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _SECRET_KEY = re.compile(r"(^|_)(password|passwd|secret|token|api_?key)$", re.IGNORECASE)
 _URL_SECRET = re.compile(
-    r"(?P<before>^[a-z][a-z0-9+.-]*://[^:/@]*:|[?&](?:password|passwd|secret|token)=)(?P<secret>.*@|[^&]*)",
+    # A port is no password: http://mlflow:5000/.
+    r"(?P<before>^[a-z][a-z0-9+.-]*://[^:/@]*:(?!\d{1,5}(?:[/?#]|$))(?=.*@)|[?&](?:password|passwd|secret|token)=)"
+    r"(?P<secret>.*@|[^&]*)",
     re.IGNORECASE,
 )
 # `host:port,password=...`, as Feast's Redis has it.

@@ -34,8 +34,9 @@ def key_file(settings: LogSettings, paths: ProjectPaths) -> str:
 
 
 def environment(settings: LogSettings) -> dict[str, str]:
-    """What a predictor's environment has beside this process's."""
-    return {VARIABLE: settings.secret} if settings.secret is not None else {}
+    """A predictor's environment: this process's, and the secret where there is one."""
+    own = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    return own | ({VARIABLE: settings.secret} if settings.secret is not None else {})
 
 
 def given_key(file: str, environ: Mapping[str, str] | None = None) -> bytes:

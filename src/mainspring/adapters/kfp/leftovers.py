@@ -51,7 +51,9 @@ def leftovers(paths: ProjectPaths, versions: Collection[str], current: str, keep
     for path in sorted(artifacts.iterdir()) if artifacts.is_dir() else ():
         if path.is_dir() and path.name not in used and path.stat().st_mtime < since:
             found.append(Leftover("artifacts", path, "no result that is kept names them"))
-    return [*found, *(Leftover("run", folder, why) for folder, why in gone)]
+    found += [Leftover("run", folder, why) for folder, why in gone]
+    begun_to_go = paths.runs.glob(".*.gone") if paths.runs.is_dir() else ()
+    return [*found, *(Leftover("run", folder, "its end was interrupted") for folder in sorted(begun_to_go))]
 
 
 def _runs(
@@ -61,7 +63,8 @@ def _runs(
     kept: list[Path] = []
     gone: list[tuple[Path, str]] = []
     ended: list[tuple[Path, str]] = []
-    folders = [one for one in paths.runs.iterdir() if (one / REQUEST).exists()] if paths.runs.is_dir() else []
+    there = [one for one in paths.runs.iterdir() if not one.name.startswith(".")] if paths.runs.is_dir() else []
+    folders = [one for one in there if (one / REQUEST).exists()]
     for folder in sorted(folders, key=lambda one: (_request(one)["started_at"], one.name)):
         version = _version(folder)
         if (

@@ -17,7 +17,7 @@ from typing import Any
 
 from mainspring.adapters.mlflow.tracking import Tracking
 from mainspring.domain.codec import from_json, to_json
-from mainspring.domain.errors import ConflictError, MainspringError, NotFound, TemporaryError
+from mainspring.domain.errors import MainspringError, NotFound, TemporaryError
 from mainspring.domain.model_version import ModelVersion
 
 VERSION_FILE = "version.json"
@@ -144,14 +144,14 @@ class MlflowRegistry:
     def remove(self, version: str) -> None:
         """Take a version out of the registry; one that is not there stays so. Its files stay where they are.
 
-        Errors: `ConflictError` for a version that has an alias: somebody refers to it.
+        Errors: `MainspringError` for a version that has an alias: somebody refers to it.
         """
         from mlflow.exceptions import MlflowException
 
         self._seen = None
         known = next((one for one in self.versions() if one.version == version), None)
         if known is not None and known.aliases:
-            raise ConflictError(f"version {version} has the alias {', '.join(known.aliases)}: it is not deleted")
+            raise MainspringError(f"version {version} has the alias {', '.join(known.aliases)}: it is not deleted")
         try:
             self._tracking.client().delete_model_version(self._name, version)
         except MlflowException as error:

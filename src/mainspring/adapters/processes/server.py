@@ -9,7 +9,6 @@ has passed. One that hangs is killed, and so started again.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -219,7 +218,7 @@ class LaptopModelServer:
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                env={**os.environ, **environment(self._settings.log)},
+                env=environment(self._settings.log),
             )
         self._children.append(child)
         return self._put(folder, version, build, port, child.pid, starts)
