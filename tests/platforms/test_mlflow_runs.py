@@ -102,6 +102,7 @@ def test_a_fit_that_is_not_the_runs_leaves_nothing_behind(project, tmp_path, mon
     import mlflow
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "77")  # of another server
     before = mlflow.get_tracking_uri()
     with unrecorded(project):
         mlflow.sklearn.autolog()

@@ -58,6 +58,7 @@ def unrecorded(project: Path) -> Iterator[None]:
         return
     import mlflow
     from mlflow.environment_variables import MLFLOW_ALLOW_FILE_STORE
+    from mlflow.tracking import fluent
     from mlflow.utils.autologging_utils import disable_autologging
 
     before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
@@ -67,6 +68,9 @@ def unrecorded(project: Path) -> Iterator[None]:
         mlflow.set_tracking_uri((Path(folder) / "runs").as_uri())
         try:
             with disable_autologging(), contextlib.ExitStack() as replaced:
+                # An experiment that is chosen already, here or by MLFLOW_EXPERIMENT_ID, is not in that folder.
+                nowhere = mlflow.create_experiment("unrecorded")
+                replaced.enter_context(_replaced(fluent, "_active_experiment_id", nowhere))
                 for name in _PLACES:
                     replaced.enter_context(_replaced(mlflow, name, _nothing))
                 yield
