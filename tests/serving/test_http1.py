@@ -219,11 +219,12 @@ def test_who_pipelines_to_an_ending_predictor_takes_no_answer_from_others(served
         server.draining = True
         to_one.write(whole(b"x-request-id: a") + whole(b"x-request-id: b"))
         to_other.write(whole(b"x-request-id: c"))
-        found = [await asyncio.wait_for(stream.read(-1), 5) for stream in (one, other)]
-        for writer in (to_one, to_other):
-            writer.close()
-        await server.close(1)
-        return found, told
+        try:
+            return [await asyncio.wait_for(stream.read(-1), 5) for stream in (one, other)], told
+        finally:
+            for writer in (to_one, to_other):
+                writer.close()
+            await server.close(1)
 
     (one, other), told = uvloop.run(ask())
     assert (one.count(b"HTTP/1.1 "), one.count(b"mainspring-request-id: a")) == (1, 1)

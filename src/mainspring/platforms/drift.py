@@ -30,8 +30,7 @@ class LaptopDrift:
 
     def __init__(self, loaded: LoadedProject, registry: ModelRegistry, log: PredictionLog) -> None:
         self._settings = loaded.settings.drift
-        columns = loaded.settings.features.entities
-        self._unwatched = {columns.get(name, name) for name in loaded.settings.log.unwatched}
+        self._unwatched = {name for names in loaded.settings.concealed for name in names}
         self._folder = loaded.paths.drift
         self._registry = registry
         self._log = log

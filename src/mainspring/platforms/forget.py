@@ -17,8 +17,8 @@ from mainspring.settings.load import LoadedProject
 from mainspring.settings.log_key import log_key
 
 NOT_REACHED = (
-    "the project's sources, Feast's offline and online rows, training sets of runs, artifacts in MLflow, drift reports "
-    "(which name categories), and backups"
+    "the project's sources, added labels, scored files, Feast's offline and online rows, training sets of runs, artifacts in "
+    "MLflow, drift reports (which name categories), and backups"
 )
 
 

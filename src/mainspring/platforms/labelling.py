@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from mainspring.labels.reading import anything, label_reader
 from mainspring.labels.statements import BY_ID, ENTITY, as_key, in_force, nearest, none, none_near, together
 from mainspring.prediction_log.requests import NEEDED, asked_once
 from mainspring.settings.load import LoadedProject
+from mainspring.settings.log_key import concealment
 from mainspring.settings.paths import ProjectPaths
 from mainspring.settings.project import ProjectSettings
 from mainspring.sources.check import AVAILABLE_AT, in_utc
@@ -41,6 +42,7 @@ class LaptopLabels:
 
     def __init__(self, settings: ProjectSettings, paths: ProjectPaths, sources: Mapping[str, OpenedSource]) -> None:
         self._settings = settings
+        self._paths = paths
         self.sources = sources
         self._log = ParquetPredictionLog(paths)
         self.store = ParquetLabels(paths.labels)
@@ -65,7 +67,8 @@ class LaptopLabels:
         return _newest_each([self.by_entity(said, window).select(BY_ID), _with_id(said)])
 
     def by_entity(self, said: pa.Table, window: TimeWindow | None = None) -> pa.Table:
-        """Labels by keys and time as the logged predictions in the window meet them, with `said`."""
+        """Labels by keys and time as the logged predictions in the window meet them, with `said`; hashed keys, too."""
+        import pyarrow as pa
         import pyarrow.compute as pc
 
         keys = self._settings.labels.entities
@@ -76,7 +79,27 @@ class LaptopLabels:
         for name in keys:
             both = [as_key(rows.column(f"{where}.{name}")) for where in ("entity", "feature")]
             rows = rows.append_column(f"key.{name}", pc.coalesce(*both))
-        return nearest(rows, "event_at", said, {name: f"key.{name}" for name in keys}, self._settings.labels.tolerance)
+        own, tolerance = {name: f"key.{name}" for name in keys}, self._settings.labels.tolerance
+        found = [nearest(rows, "event_at", said, own, tolerance)]
+        hashed = {*self._settings.concealed[1]} & {*keys}
+        if hashed:
+            # Rows that were logged before the project hashed these keys have them in clear.
+            found.append(nearest(rows, "event_at", self._as_logged(said, hashed), own, tolerance))
+        return pa.concat_tables(found)
+
+    def _as_logged(self, said: pa.Table, hashed: Collection[str]) -> pa.Table:
+        """Statements with these keys as the prediction log has them."""
+        import pyarrow as pa
+
+        conceal = concealment(self._settings, self._paths)
+        assert conceal is not None
+        for column in hashed:
+            name = f"{ENTITY}{column}"
+            if name in said.column_names:
+                keys = said.column(name).combine_chunks().dictionary_encode()
+                texts = pa.array([conceal.hashed(column, one) for one in keys.dictionary.to_pylist()], pa.string())
+                said = said.set_column(said.column_names.index(name), name, texts.take(keys.indices))
+        return said
 
     def complete(self, asked: pa.Table, known_at: datetime) -> pa.Table:
         """Questions with the labels that came beside them by `known_at`: by their id, or by their own keys and time."""

@@ -23,12 +23,14 @@ from mainspring.adapters.mlflow.tracking import Tracking
 from mainspring.adapters.processes.locks import lock_file, taken
 from mainspring.adapters.sql.ledger import SqliteLedger
 from mainspring.domain.codec import from_json, to_json
+from mainspring.domain.concealment import Concealment
 from mainspring.domain.decision import Decision
 from mainspring.domain.errors import ConfigError, ConflictError, DataError, MainspringError, NotFound
 from mainspring.domain.log_record import ARMS, OUTCOMES, ROLES, LogRow, SegmentHeader, microseconds
 from mainspring.platforms.batch_rows import BatchRows
 from mainspring.platforms.champion import champion
 from mainspring.platforms.laptop import LaptopFeatures
+from mainspring.platforms.personal import refuse_strange_columns_of
 from mainspring.platforms.score_output import ScoreOutput
 from mainspring.serving.batch import BatchAnswers, BatchPredictor
 from mainspring.serving.columns import is_text
@@ -36,6 +38,7 @@ from mainspring.serving.missing import policies
 from mainspring.serving.runtime import load_card, load_runtime
 from mainspring.serving.segment_writer import CLOSED, SegmentWriter
 from mainspring.settings.load import LoadedProject
+from mainspring.settings.log_key import concealment
 from mainspring.sources.batches import Batch, BatchedFile
 
 _SHOWN = 10
@@ -91,6 +94,8 @@ def score_file(
     rows = BatchRows(
         loaded.settings, LaptopFeatures(loaded), card.signature, file.names, source, as_of, keep_extra=keep_extra
     )
+    refuse_strange_columns_of(loaded, [card.signature])
+    conceal = concealment(loaded.settings, loaded.paths) if log else None
     missing = loaded.settings.features
     how = policies(card.signature, missing.missing, missing.missing_by, missing.defaults, strict=False)
     predictor = BatchPredictor(card, load_runtime(folder, card), rows.entities, how)
@@ -99,7 +104,7 @@ def score_file(
     asked = digest if rows.columns.time is not None else f"{digest} at {as_of.isoformat()}"
     work = _Work(file, rows, predictor, out, hashlib.sha256(asked.encode()).hexdigest()[:16])
     with _alone(loaded, output) as staged, out.writing():
-        segments = SegmentWriter(staged, _header(predictor, version), fsync=True) if log else None
+        segments = _segments(staged, predictor, version, conceal) if log else None
         _run(work, segments, skip_bad=skip_bad, source=source)
         if _state(source) != state:
             raise DataError("the file changed while it was read", where=str(source), next_step="score it again")
@@ -205,14 +210,15 @@ def _logged(ids: Sequence[str], instants: Sequence[datetime], found: BatchAnswer
     ]
 
 
-def _header(predictor: BatchPredictor, version: str) -> SegmentHeader:
-    return SegmentHeader(
+def _segments(staged: Path, predictor: BatchPredictor, version: str, concealment: Concealment | None) -> SegmentWriter:
+    header = SegmentHeader(
         version,
         "",
         tuple(one.name for one in predictor.features),
         tuple("text" if is_text(one) else "number" for one in predictor.features),
         predictor.entities,
     )
+    return SegmentWriter(staged, header, fsync=True, concealment=concealment)
 
 
 def _move(segments: SegmentWriter, staged: Path, target: Path) -> None:
