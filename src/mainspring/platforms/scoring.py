@@ -27,6 +27,7 @@ from mainspring.domain.concealment import Concealment
 from mainspring.domain.decision import Decision
 from mainspring.domain.errors import ConfigError, ConflictError, DataError, MainspringError, NotFound
 from mainspring.domain.log_record import ARMS, OUTCOMES, ROLES, LogRow, SegmentHeader, microseconds
+from mainspring.domain.model_card import ModelCard
 from mainspring.platforms.batch_rows import BatchRows
 from mainspring.platforms.champion import champion
 from mainspring.platforms.laptop import LaptopFeatures
@@ -35,6 +36,7 @@ from mainspring.platforms.score_output import ScoreOutput
 from mainspring.serving.batch import BatchAnswers, BatchPredictor
 from mainspring.serving.columns import is_text
 from mainspring.serving.missing import policies
+from mainspring.serving.on_demand import FOLDER, OnDemand
 from mainspring.serving.runtime import load_card, load_runtime
 from mainspring.serving.segment_writer import CLOSED, SegmentWriter
 from mainspring.settings.load import LoadedProject
@@ -98,7 +100,7 @@ def score_file(
     conceal = concealment(loaded.settings, loaded.paths) if log else None
     missing = loaded.settings.features
     how = policies(card.signature, missing.missing, missing.missing_by, missing.defaults, strict=False)
-    predictor = BatchPredictor(card, load_runtime(folder, card), rows.entities, how)
+    predictor = BatchPredictor(card, load_runtime(folder, card), rows.entities, how, _on_demand(folder, card))
     out = ScoreOutput(output, card, version, rows.columns.carried)
     # Rows without an instant of their own are other questions at another one.
     asked = digest if rows.columns.time is not None else f"{digest} at {as_of.isoformat()}"
@@ -136,6 +138,15 @@ def _model(loaded: LoadedProject, wanted: str) -> tuple[str, Path]:
         raise NotFound("there is no champion", next_step="mainspring up; or --version of one that mainspring run made")
     registry = MlflowRegistry(loaded.settings.name, Tracking(loaded.settings, loaded.paths), loaded.paths.models)
     return version, registry.fetch(version)
+
+
+def _on_demand(folder: Path, card: ModelCard) -> OnDemand | None:
+    """The version's on-demand views, as they were at its training."""
+    if not card.signature.on_demand:
+        return None
+    from mainspring.adapters.feast.on_demand import open_views
+
+    return open_views(folder / FOLDER, card.signature)
 
 
 @dataclass
