@@ -315,10 +315,16 @@ class ProjectSettings(Part):
                 raise ValueError(
                     f"gate.metric: {self.gate.metric!r} is not a metric of a {self.task} task; there are {', '.join(known)}"
                 )
-        needed = max(self.drift.trailing + 2 * self.drift.every, self.retrain.ask_window)
+        needed = max(
+            self.drift.trailing + 2 * self.drift.every,
+            self.retrain.ask_window,
+            self.rollout.undecided.after,
+            self.rollout.guard.time,
+        )
         if self.keep.log is not None and self.keep.log < needed:
             raise ValueError(
-                f"keep.log: the log is read {duration_in_words(needed)} back (drift.trailing, retrain.ask_window); it cannot be kept for less"
+                f"keep.log: the log is read {duration_in_words(needed)} back (drift.trailing, retrain.ask_window, "
+                "rollout.undecided, rollout.guard); it cannot be kept for less"
             )
         return self
 
