@@ -287,6 +287,25 @@ def test_a_full_disk_leaves_nothing_half(folder, monkeypatch):
     assert (logged(folder).num_rows, list(folder.glob(".*.part"))) == (0, [])
 
 
+def test_rows_of_a_killed_score_go_with_the_next_one_or_when_somebody_is_forgotten(folder):
+    """Also where nobody scores into that file again; those of one that goes on stay."""
+    loaded = load_project(folder)
+    score(folder, rows(3))
+    for ask in (
+        lambda: score(folder, rows(3), out="other.scored.csv"),
+        lambda: forget(loaded, ["town=Nowhere"], by=""),
+    ):
+        left = loaded.paths.scoring / "0123456789abcdef"
+        left.mkdir()
+        (left / "1.closed").write_bytes(b"rows")
+        with module._alone(loaded, folder / "busy.scored.csv") as busy:
+            busy.mkdir()
+            assert not left.exists()
+            left.mkdir()
+            ask()
+            assert (left.exists(), busy.exists()) == (False, True)
+
+
 def test_two_at_once_into_one_file_are_one(folder):
     with module._alone(load_project(folder), folder / "out.scored.csv"):
         with pytest.raises(ConflictError, match="another `mainspring score` writes this file"):

@@ -13,6 +13,7 @@ from mainspring.adapters.sql.ledger import SqliteLedger
 from mainspring.domain.concealment import Concealment
 from mainspring.domain.decision import Decision
 from mainspring.domain.errors import ConfigError
+from mainspring.platforms.score_output import sweep_killed
 from mainspring.settings.load import LoadedProject
 from mainspring.settings.log_key import log_key
 
@@ -61,6 +62,7 @@ def forget(
         files = len([name for name in found if name])
         return Forgotten(sum(found.values()), found.get("", 0), files, columns, 0, 0, True)
     with locked(loaded.paths.segments.parent / "forget.lock"):
+        sweep_killed(loaded.paths.scoring)
         for one in forgetting.unfinished():
             if one.terms != terms:
                 _finish(loaded, forgetting, one)

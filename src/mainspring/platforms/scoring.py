@@ -32,7 +32,7 @@ from mainspring.platforms.batch_rows import BatchRows
 from mainspring.platforms.champion import champion
 from mainspring.platforms.laptop import LaptopFeatures
 from mainspring.platforms.personal import refuse_strange_columns_of
-from mainspring.platforms.score_output import ScoreOutput
+from mainspring.platforms.score_output import ScoreOutput, sweep_killed
 from mainspring.serving.batch import BatchAnswers, BatchPredictor
 from mainspring.serving.columns import is_text
 from mainspring.serving.missing import policies
@@ -243,6 +243,7 @@ def _move(segments: SegmentWriter, staged: Path, target: Path) -> None:
 @contextmanager
 def _alone(loaded: LoadedProject, output: Path) -> Iterator[Path]:
     """An empty folder for the rows to be logged, while nobody else writes this output."""
+    sweep_killed(loaded.paths.scoring)
     name = hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:16]
     staged = loaded.paths.scoring / name
     with lock_file(loaded.paths.scoring / f"{name}.lock") as lock:
