@@ -10,6 +10,7 @@ from mainspring.adapters.parquet.labels import ParquetLabels
 from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
 from mainspring.adapters.sql.source import SqlSource
 from mainspring.domain.errors import DataError
+from mainspring.domain.model_version import label_name
 from mainspring.domain.time import TimeWindow
 from mainspring.features.questions import EVENT_TIME
 from mainspring.labels.columns import LabelColumns, label_columns
@@ -138,7 +139,7 @@ class LaptopLabels:
         if self._classes is None or self._classes[0] != state:
             rows = source.read(known_at=datetime.max)
             found = rows.column(target.column).unique().to_pylist() if target.column in rows.column_names else []
-            self._classes = (state, sorted({_name(one) for one in found if one is not None}))
+            self._classes = (state, sorted({label_name(one) for one in found if one is not None}))
         classes = self._classes[1]
         return label_reader(classes) if len(classes) > 1 else anything
 
@@ -229,15 +230,10 @@ def _texts(labels: pa.ChunkedArray, known_label: Callable[[Any], str], where: st
     found = []
     for value in labels.to_pylist():
         try:
-            found.append(known_label(_name(value)))
+            found.append(known_label(label_name(value)))
         except ValueError as error:
             wrong[str(error)] = wrong.get(str(error), 0) + 1
     if wrong:
         said = "; ".join(f"{text} ({count:,} rows)" for text, count in list(wrong.items())[:_EXAMPLES])
         raise DataError(f"{sum(wrong.values()):,} rows are no labels: {said}", where=where, next_step="mend these rows")
     return found
-
-
-def _name(value: object) -> str:
-    """A label as a class is called: a whole number has no decimal point."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -3,7 +3,6 @@ one that was killed leaves."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from mainspring.domain.errors import ConfigError
 from mainspring.domain.model_card import ModelCard
 from mainspring.serving.batch import BatchAnswers
 from mainspring.sources.batches import Batch
+from mainspring.sources.digest import file_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,7 +85,7 @@ class ScoreOutput:
             self._writer = None
         with self._part.open("rb") as file:
             os.fsync(file.fileno())
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(self._part)
 
     def publish(self) -> None:
         """The file takes its name."""

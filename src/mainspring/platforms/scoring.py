@@ -42,6 +42,7 @@ from mainspring.serving.segment_writer import CLOSED, SegmentWriter
 from mainspring.settings.load import LoadedProject
 from mainspring.settings.log_key import concealment
 from mainspring.sources.batches import Batch, BatchedFile
+from mainspring.sources.digest import file_digest
 
 _SHOWN = 10
 
@@ -92,7 +93,7 @@ def score_file(
         raise ConfigError("a file is not scored into itself", where=str(output), valid="another name")
     version, folder = _model(loaded, version)
     card = load_card(folder)
-    digest, state = _digest(source), _state(source)
+    digest, state = file_digest(source), _state(source)
     rows = BatchRows(
         loaded.settings, LaptopFeatures(loaded), card.signature, file.names, source, as_of, keep_extra=keep_extra
     )
@@ -273,11 +274,6 @@ def _decision(done: Scored, by: str, now: datetime) -> Decision:
         done.version,
         numbers=numbers,
     )
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _state(path: Path) -> tuple[int, int, int]:
