@@ -14,7 +14,9 @@ from mainspring.adapters.clock import WallClock
 from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
 from mainspring.adapters.processes.server import wait_ready
 from mainspring.domain.errors import ConfigError, DataError
+from mainspring.domain.model_version import Feature, Signature
 from mainspring.features.questions import EVENT_TIME
+from mainspring.platforms.batch_rows import BatchRows
 from mainspring.platforms.check import check_project
 from mainspring.platforms.laptop import LaptopFeatures
 from mainspring.platforms.parts import laptop
@@ -152,6 +154,18 @@ def test_a_scored_file_is_computed_with_the_versions_own_function_from_what_a_pr
         score_file(loaded, folder / "in.csv", folder / "out.csv", at, version="1")
     again = score_file(loaded, folder / "in.csv", folder / "out.csv", at, version="1", skip_bad=True)
     assert (again.rows, again.refused) == (1, 1)
+
+
+def test_an_on_demand_feature_that_a_versions_callers_send_has_to_be_in_a_scored_file(tmp_path):
+    """So it is for an adopted model: nobody knows which function its training used."""
+    loaded, at = load_project(project(tmp_path)), datetime(2026, 3, 20, tzinfo=UTC)
+    signature = Signature("binary", (Feature("temp", "float"), Feature("warmer", "float")), classes=("0", "1"))
+    file = tmp_path / "in.csv"
+    with pytest.raises(ConfigError, match="the file has no column `warmer`"):
+        BatchRows(loaded.settings, LaptopFeatures(loaded), signature, ["temp", "town"], file, at, keep_extra=False)
+    names = ["temp", "warmer"]
+    rows = BatchRows(loaded.settings, LaptopFeatures(loaded), signature, names, file, at, keep_extra=False)
+    assert (rows.columns.sent, rows.columns.looked_up) == (("temp", "warmer"), ())
 
 
 def test_check_says_what_is_wrong_with_a_default(tmp_path):

@@ -110,7 +110,8 @@ class BatchRows:
         target, source = settings.target, settings.sources[settings.target.source]
         store = self._features.store
         views = list(store.views()) if store is not None else []
-        of_view = {name: view for view in views for name, _ in (*view.features, *view.hidden)}
+        stored = {name for view in views if not view.on_demand for name, _ in (*view.features, *view.hidden)}
+        of_view = stored - {one.name for one in self._signature.features if one.source == "request"}
         absent = [name for name in self._by_name if name not in names]
         # Those are computed from the others, with the version's own functions.
         computed = {one.name for one in self._signature.on_demand}
