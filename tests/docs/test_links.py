@@ -18,6 +18,9 @@ def test_each_link_leads_to_a_file(page):
 
 def test_each_page_of_the_documentation_is_linked_from_another():
     reached = {
-        (page.parent / one).resolve() for page in PAGES for one in _LINK.findall(page.read_text()) if one.endswith(".md")
+        (page.parent / one).resolve()
+        for page in PAGES
+        for one in _LINK.findall(page.read_text())
+        if one.endswith(".md")
     }
     assert [page.name for page in ROOT.glob("docs/*.md") if page.resolve() not in reached] == []
