@@ -240,3 +240,5 @@ def test_how_many_stay_warm(tmp_path):
 def test_a_log_that_is_still_read_cannot_be_kept_for_less(tmp_path):
     with pytest.raises((ConfigError, ValueError), match=r"keep.log: the log is read 30d back"):
         World(tmp_path, keep={"log": "7d"})
+    with pytest.raises((ConfigError, ValueError), match=r"keep.log: the log is read 90d back .*rollout.undecided"):
+        World(tmp_path, keep={"log": "60d"}, rollout={"undecided": {"after": "90d"}})

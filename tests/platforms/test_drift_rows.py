@@ -39,19 +39,22 @@ def drift(tmp_path):
     (tmp_path / "model" / PROFILE).write_bytes(to_json(profile))
     log = ParquetPredictionLog(loaded.paths)
 
-    def run(*rows):
+    def run(*rows, report=False):
+        at = microseconds(AT - timedelta(hours=1))
         for version in ("2", "1"):
             writer = SegmentWriter(loaded.paths.segments, SegmentHeader(version, "", ("temp",), ("number",)))
             writer.append(
                 [
-                    LogRow(name, ROLES.index(role), 0, 0, microseconds(AT - timedelta(hours=1)), 1, (0.5,), (temp,))
-                    for own, name, role, temp in rows
+                    LogRow(name, ROLES.index(role), 0, 0, at, 1, (0.5,), (temp,), (), (), tuple(flags))
+                    for own, name, role, temp, *flags in rows
                     if own == version
                 ]
             )
             writer.rotate()
         log.compact()
         found = LaptopDrift(loaded, Registry(tmp_path / "model"), log).run("1", AT)
+        if report:
+            return found
         return {one.feature: one.current_rows for one in found.features if one.reference == "training"}
 
     return run
@@ -70,6 +73,12 @@ def test_a_batch_is_seen_by_drift_and_counts_no_question_twice(drift):
     )
     # Four questions; of the answers three are version 1's own.
     assert found == {"temp": 4, "prediction": 3}
+
+
+def test_a_default_that_stood_in_is_no_observation(drift):
+    found = drift(("1", "a", "primary", 1.0), ("1", "b", "primary", 9.5, "missing:temp", "defaulted:temp"), report=True)
+    (temp,) = [one for one in found.features if (one.feature, one.reference) == ("temp", "training")]
+    assert temp.findings == ("missing values: 0.0% then, 50.0% now",)
 
 
 def test_without_a_batch_every_answer_counts_as_before(drift):

@@ -27,6 +27,7 @@ from mainspring.platforms.prediction_rows import newest_rows
 from mainspring.platforms.shadow import LaptopShadow
 from mainspring.serving.segment_writer import SegmentWriter
 from mainspring.settings.load import load_project
+from mainspring.settings.log_key import concealment
 from mainspring.telemetry.page import MetricsPage
 from tests.platforms.towns import edit, write_project
 
@@ -236,6 +237,31 @@ def test_labels_meet_predictions_and_questions_by_key_and_time(folder):
     corrected = next(one for one in rows if one["request_id"] == question.day)
     assert corrected["label"] == 1 - question.rain
     assert record.unmatched >= 1
+
+
+def test_labels_meet_predictions_whose_keys_are_logged_as_a_hash(folder):
+    """And those that were logged before the project hashed them."""
+    at = datetime(2026, 5, 2, 3, tzinfo=UTC)
+    labels = "labels: {entities: {town: place}, time: when}\n"
+    edit(folder, "mainspring.yaml", "", labels)
+    log(folder, ("clear", "Ulm", at, "primary"))
+    edit(folder, "mainspring.yaml", "", "log: {hash: [town]}\n")
+    loaded = load_project(folder)
+    header = SegmentHeader("1", "", ("town",), ("text",), ("town",), ())
+    writer = SegmentWriter(loaded.paths.segments, header, concealment=concealment(loaded.settings, loaded.paths))
+    rows = [("hashed", "Ulm", at), ("other", "Kiel", at), ("later", "Ulm", at + DAY)]
+    writer.append([LogRow(name, 0, 0, 0, microseconds(when), 9, (0.5,), (town,), (town,)) for name, town, when in rows])
+    writer.rotate()
+    ParquetPredictionLog(loaded.paths).compact()
+    record, _ = add(folder, f"place,when,label\nUlm,{at:%Y-%m-%dT%H:%M},1\nBonn,{at:%Y-%m-%dT%H:%M},1\n")
+    found = known(folder)
+    assert [found.get(name) for name in ("clear", "hashed", "other", "later")] == [1, 1, None, None]
+    assert record.unmatched == 1
+    assert coverage(loaded, at + 2 * DAY).labelled == 0  # not known then
+    assert coverage(loaded, NOW).predictions == 0
+    edit(folder, "mainspring.yaml", "log: {hash: [town]}", "log: {drop: [town]}")
+    with pytest.raises(ConfigError, match=r"labels.entities: predictions cannot meet labels by town, which log.drop"):
+        load_project(folder)
 
 
 def test_a_project_without_ids_meets_labels_that_have_them(folder):

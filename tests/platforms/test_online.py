@@ -1,19 +1,26 @@
 """From a project with a feature view and an on-demand view to a predictor that looks up and computes what training had."""
 
 import json
+import math
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from mainspring.adapters.clock import WallClock
+from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
 from mainspring.adapters.processes.server import wait_ready
-from mainspring.domain.errors import ConfigError, TemporaryError
+from mainspring.domain.errors import ConfigError, DataError, TemporaryError
+from mainspring.domain.model_version import Feature, Signature
+from mainspring.features.questions import EVENT_TIME
+from mainspring.platforms.batch_rows import BatchRows
 from mainspring.platforms.check import check_project
 from mainspring.platforms.laptop import LaptopFeatures
 from mainspring.platforms.parts import laptop
+from mainspring.platforms.scoring import score_file
 from mainspring.settings.load import load_project
 from tests.platforms.towns import Walk, edit, write_project
 from tests.redis_server import PASSWORD, Server
@@ -108,6 +115,57 @@ def test_a_predictor_answers_as_the_training_set_says(tmp_path, monkeypatch, sto
     for row, found in zip(rows.to_pylist(), logged, strict=True):
         for name in ("temp", "mean_temp", "warmer"):
             assert found[f"feature.{name}"] == row[name], name
+
+
+def test_a_scored_file_is_computed_with_the_versions_own_function_from_what_a_predictor_would_have(tmp_path):
+    """Also from a feature that only the function looks at, and from a default that stands in for it."""
+    folder = tmp_path / "towns"
+    folder.mkdir()
+    project(folder, "  missing: default\n  defaults: {mean_temp: 9.5}\n")
+    edit(folder, "features.py", "features=[town_rain, change]", "features=[change]")
+    guarded = (
+        'return {"warmer": [None if b is None else math.tanh((a - b) / 10) if a < 90 else 1 / 0 for a, b in pairs]}'
+    )
+    edit(
+        folder,
+        "features.py",
+        'return {"warmer": [None if b is None else math.tanh((a - b) / 10) for a, b in pairs]}',
+        guarded,
+    )
+    walk = Walk(folder).until("register")
+    assert [one.name for one in walk.registry.versions()[0].signature.inputs] == ["mean_temp"]
+    edit(folder, "features.py", "(a - b) / 10", "(b - a) / 20")
+    loaded = load_project(folder)
+    (folder / "in.csv").write_text("day,temp,town\na,1,Ulm\nb,2,Atlantis\n")
+    at = datetime(2026, 3, 20, 7, tzinfo=UTC)
+    done = score_file(loaded, folder / "in.csv", folder / "out.csv", at, version="1")
+    log = ParquetPredictionLog(loaded.paths)
+    log.compact()
+    one, other = log.read().sort_by("request_id").to_pylist()
+    features = LaptopFeatures(loaded)
+    spine = {EVENT_TIME: pa.array([at], pa.timestamp("us", "UTC")), "town": ["Ulm"], "temp": [1.0]}
+    (mean,) = features.store.historical(pa.table(spine)).column("mean_temp").to_pylist()
+    assert one["feature.warmer"] == math.tanh((1 - mean) / 10)
+    assert other["feature.warmer"] == math.tanh((2 - 9.5) / 10)
+    assert (one["flags"], other["flags"]) == ([], ["missing:mean_temp", "defaulted:mean_temp"])
+    assert done.missing == {"mean_temp": 1}
+    (folder / "in.csv").write_text("day,temp,town\na,1,Ulm\nb,95,Ulm\n")
+    with pytest.raises(DataError, match="row 2: on-demand view change: ZeroDivisionError"):
+        score_file(loaded, folder / "in.csv", folder / "out.csv", at, version="1")
+    again = score_file(loaded, folder / "in.csv", folder / "out.csv", at, version="1", skip_bad=True)
+    assert (again.rows, again.refused) == (1, 1)
+
+
+def test_an_on_demand_feature_that_a_versions_callers_send_has_to_be_in_a_scored_file(tmp_path):
+    """So it is for an adopted model: nobody knows which function its training used."""
+    loaded, at = load_project(project(tmp_path)), datetime(2026, 3, 20, tzinfo=UTC)
+    signature = Signature("binary", (Feature("temp", "float"), Feature("warmer", "float")), classes=("0", "1"))
+    file = tmp_path / "in.csv"
+    with pytest.raises(ConfigError, match="the file has no column `warmer`"):
+        BatchRows(loaded.settings, LaptopFeatures(loaded), signature, ["temp", "town"], file, at, keep_extra=False)
+    names = ["temp", "warmer"]
+    rows = BatchRows(loaded.settings, LaptopFeatures(loaded), signature, names, file, at, keep_extra=False)
+    assert (rows.columns.sent, rows.columns.looked_up) == (("temp", "warmer"), ())
 
 
 def test_check_says_what_is_wrong_with_a_default(tmp_path):

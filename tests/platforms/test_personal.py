@@ -95,6 +95,7 @@ def ask(port):
 def test_a_predictor_is_told_the_secret_by_no_file_and_started_again_when_the_policy_changes(project, monkeypatch):
     model = project / "model"
     write_model(model)
+    assert {one.value for one in effective(load_project(project)) if one.key == "log.secret"} == {"null"}
     monkeypatch.setenv("LOG_SECRET", "a secret of the project")
     loaded = with_log(project, "{drop: [wind], hash: [town], secret: '${LOG_SECRET}'}")
     assert {one.value for one in effective(loaded) if one.key == "log.secret"} == {"********"}

@@ -17,6 +17,7 @@ from mainspring.adapters.sql.ledger import SqliteLedger
 from mainspring.domain.errors import ConfigError, ConflictError, DataError, MainspringError, NotFound
 from mainspring.platforms import scoring as module
 from mainspring.platforms.challenger import with_features
+from mainspring.platforms.forget import forget
 from mainspring.platforms.laptop import LaptopFeatures
 from mainspring.platforms.parts import online_store
 from mainspring.platforms.scoring import score_file
@@ -24,6 +25,7 @@ from mainspring.platforms.steps.fitting import plain, replay
 from mainspring.serving.runtime import load_card
 from mainspring.serving.segment_writer import SegmentWriter
 from mainspring.settings.load import load_project
+from mainspring.settings.log_key import concealment
 from mainspring.sources.batches import BatchedFile
 from tests.platforms.towns import Walk, write_project
 from tests.serving.real import running
@@ -229,6 +231,31 @@ def test_what_is_asked_for_has_to_be_there(folder):
         score(folder, "at,temp,town\n2026-03-01,1,Ulm\nsoon,1,Ulm\n")
 
 
+def test_personal_data_of_a_scored_file_is_kept_out_of_the_log_and_can_be_forgotten(folder):
+    settings = folder / "mainspring.yaml"
+    text = settings.read_text()
+    try:
+        settings.write_text(f"{text}\nlog: {{drop: [tmp], hash: [town]}}\n")
+        with pytest.raises(ConfigError, match="did you mean 'temp'"):
+            score(folder, rows())
+        settings.write_text(f"{text}\nlog: {{drop: [temp], hash: [town]}}\n")
+        loaded = load_project(folder)
+        _, found = score(folder, rows())
+        assert found["request_id"].tolist() == rows()["day"].tolist()
+        conceal = concealment(loaded.settings, loaded.paths)
+        kept = logged(folder)
+        assert "feature.temp" not in kept.column_names
+        wanted = [conceal.hashed("town", town) for town in rows()["town"]]
+        by_id = dict(zip(kept.column("request_id").to_pylist(), kept.column("entity.town").to_pylist(), strict=True))
+        assert [by_id[name] for name in rows()["day"]] == wanted
+        assert kept.column("feature.town").to_pylist() == kept.column("entity.town").to_pylist()
+        done = forget(loaded, ["town=Ulm"], by="eva")
+        of_ulm = rows()["town"].tolist().count("Ulm")
+        assert (done.rows, logged(folder).num_rows) == (of_ulm, 40 - of_ulm)
+    finally:
+        settings.write_text(text)
+
+
 @pytest.mark.parametrize("place", ["append", "publish", "_move"])
 def test_killed_anywhere_the_same_command_makes_the_same(folder, monkeypatch, place):
     frame = rows().drop(columns="day")
@@ -258,6 +285,25 @@ def test_a_full_disk_leaves_nothing_half(folder, monkeypatch):
     monkeypatch.undo()
     assert not (folder / "out.scored.csv").exists()
     assert (logged(folder).num_rows, list(folder.glob(".*.part"))) == (0, [])
+
+
+def test_rows_of_a_killed_score_go_with_the_next_one_or_when_somebody_is_forgotten(folder):
+    """Also where nobody scores into that file again; those of one that goes on stay."""
+    loaded = load_project(folder)
+    score(folder, rows(3))
+    for ask in (
+        lambda: score(folder, rows(3), out="other.scored.csv"),
+        lambda: forget(loaded, ["town=Nowhere"], by=""),
+    ):
+        left = loaded.paths.scoring / "0123456789abcdef"
+        left.mkdir()
+        (left / "1.closed").write_bytes(b"rows")
+        with module._alone(loaded, folder / "busy.scored.csv") as busy:
+            busy.mkdir()
+            assert not left.exists()
+            left.mkdir()
+            ask()
+            assert (left.exists(), busy.exists()) == (False, True)
 
 
 def test_two_at_once_into_one_file_are_one(folder):

@@ -1,5 +1,6 @@
 """HTTP/1.1 as callers use and misuse it, on the socket of a real predictor process."""
 
+import asyncio
 import json
 import socket
 import time
@@ -200,10 +201,40 @@ def test_an_ending_predictor_answers_and_sends_its_callers_elsewhere(model, tmp_
         assert len(process.logged()) == 3
 
 
+def test_who_pipelines_to_an_ending_predictor_takes_no_answer_from_others(served):
+    """His first answer ends his connection; what he sent behind it is neither answered nor logged."""
+    import uvloop
+
+    from mainspring.serving.http1 import HttpServer
+
+    async def ask():
+        told = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+        listening = socket.create_server(("127.0.0.1", 0))
+        server, address = HttpServer(served.rest, most=10_000, receive_seconds=5), listening.getsockname()
+        await server.start(listening)
+        (one, to_one), (other, to_other) = [await asyncio.open_connection(*address) for _ in range(2)]
+        while len(server.connections) < 2:
+            await asyncio.sleep(0.01)
+        server.draining = True
+        to_one.write(whole(b"x-request-id: a") + whole(b"x-request-id: b"))
+        to_other.write(whole(b"x-request-id: c"))
+        try:
+            return [await asyncio.wait_for(stream.read(-1), 5) for stream in (one, other)], told
+        finally:
+            for writer in (to_one, to_other):
+                writer.close()
+            await server.close(1)
+
+    (one, other), told = uvloop.run(ask())
+    assert (one.count(b"HTTP/1.1 "), one.count(b"mainspring-request-id: a")) == (1, 1)
+    assert b"mainspring-request-id: c" in other
+    assert told == []
+    assert sorted(row.request_id for row in served.logged()) == ["a", "c"]
+
+
 def test_an_exception_of_ours_is_a_500_for_each_who_waited(served):
     """Not a connection that closes without a word."""
-    import asyncio
-
     from mainspring.serving.http1 import HttpServer
 
     async def ask():

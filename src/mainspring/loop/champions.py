@@ -1,7 +1,10 @@
-"""Versions that served before the one in service, and those of them that stay warm."""
+"""Versions that served before the one in service, those of them that stay warm, and those that may serve after it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from mainspring.domain.model_version import ModelVersion
 from mainspring.domain.rollout import Rollout
 from mainspring.loop.platform import Platform
 from mainspring.ports import Ledger
@@ -30,3 +33,13 @@ def keep_warm(platform: Platform, rollout: Rollout) -> None:
         found = next((one for one in platform.registry.versions() if one.version == version), None)
         if version not in running and found is not None:
             platform.server.start(found, platform.registry.fetch(version))
+
+
+def untried(versions: Sequence[ModelVersion], ledger: Ledger, stable: str) -> list[ModelVersion]:
+    """Accepted versions that are newer than stable and were never champion, nor rolled back; the newest last.
+
+    A former champion was replaced by a person's word: it comes back by a person's word alone.
+    """
+    place = next((at for at, one in enumerate(versions) if one.version == stable), -1)
+    tried = {one.version for kind in ("rolled_back", "promoted") for one in ledger.decisions(kind=kind)}
+    return [one for one in versions[place + 1 :] if one.verdict == "accepted" and one.version not in tried]

@@ -12,7 +12,7 @@ from datetime import datetime
 from mainspring.domain.decision import Decision
 from mainspring.domain.errors import TemporaryError
 from mainspring.domain.model_version import ModelVersion
-from mainspring.loop.champions import former_champions
+from mainspring.loop.champions import former_champions, untried
 from mainspring.loop.freeze import frozen
 from mainspring.loop.outcome import MOVED, STILL, Outcome
 from mainspring.loop.platform import Doomed, Platform
@@ -32,20 +32,18 @@ def reasons(
     rollout = rollout_of(ledger)
     if rollout.stable and rollout.stable not in {one.version for one in versions}:
         raise TemporaryError(f"the registry does not have version {rollout.stable}, which is in service: nothing goes")
-    order = {one.version: place for place, one in enumerate(versions)}
-    tried = {one.version for kind in ("rolled_back", "promoted") for one in ledger.decisions(kind=kind)}
+    next_ones = {one.version for one in untried(versions, ledger, rollout.stable)}
     former = former_champions(ledger, rollout)[:1]
     asked = {one.version for one in pending(ledger)}
     found: dict[str, str] = {}
     for one in versions:
-        newer = order[one.version] > order.get(rollout.stable, -1)
         facts = {
             "in service": one.version == rollout.stable,
             "in a rollout or its guard": one.version in (rollout.candidate,) and bool(rollout.candidate),
             f"alias {', '.join(one.aliases)}": bool(one.aliases),
             f"approved by {one.approver}": one.approver not in (POLICY, ""),
             "asked for": one.version in asked,
-            "may be rolled out": one.verdict == "accepted" and newer and one.version not in tried,
+            "may be rolled out": one.version in next_ones,
             "the champion before": one.version in former,
             "its predictor runs": one.version in running,
         }

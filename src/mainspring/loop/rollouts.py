@@ -12,7 +12,7 @@ from mainspring.domain.decision import Alert, Decision, DecisionKind
 from mainspring.domain.model_version import ModelVersion
 from mainspring.domain.rollout import ArmCounts, Endpoint, Rollout, RolloutPhase, RolloutStep
 from mainspring.loop.alerts import owed
-from mainspring.loop.champions import keep_warm, warm_versions
+from mainspring.loop.champions import keep_warm, untried, warm_versions
 from mainspring.loop.freeze import frozen
 from mainspring.loop.outcome import MOVED, STILL, WAITING, Outcome
 from mainspring.loop.platform import Platform
@@ -87,30 +87,12 @@ def _idle(platform: Platform, rollout: Rollout) -> Outcome:
         return STILL  # The run that makes a version is written down to its end before that version is rolled out.
     if rollout.stable and frozen(platform):
         return STILL
-    candidate = next_candidate(platform, rollout)
+    candidate = next(reversed(untried(platform.registry.versions(), platform.ledger, rollout.stable)), None)
     if candidate is None:
         return STILL
     if platform.settings.rollout.approval == "person" and candidate.approver == POLICY:
         return STILL
     return begin(platform, rollout, candidate.version, "", f"version {candidate.version} passed the gate")
-
-
-def next_candidate(platform: Platform, rollout: Rollout) -> ModelVersion | None:
-    """The newest accepted version, when it is newer than stable and was never champion, nor rolled back.
-
-    A former champion was replaced by a person's word: it comes back by a person's word alone.
-    """
-    versions = list(platform.registry.versions())
-    order = {version.version: place for place, version in enumerate(versions)}
-    tried = {one.version for kind in ("rolled_back", "promoted") for one in platform.ledger.decisions(kind=kind)}
-    newer = [
-        version
-        for version in versions
-        if version.verdict == "accepted"
-        and version.version not in tried
-        and order[version.version] > order.get(rollout.stable, -1)
-    ]
-    return newer[-1] if newer else None
 
 
 def _deploying(platform: Platform, rollout: Rollout) -> Outcome:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import hashlib
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from mainspring.labels.reading import LabelRows, read_labels
 from mainspring.labels.statements import new_among
 from mainspring.platforms.labelling import LaptopLabels, labels_of
 from mainspring.settings.load import LoadedProject
+from mainspring.sources.digest import file_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -125,5 +125,4 @@ def _decision(record: AddedLabels) -> Decision:
 def _digest(path: Path) -> str:
     if not path.is_file():
         raise NotFound("there is no such file", where=str(path), valid="a .csv or .parquet file with labels")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(path)

@@ -99,19 +99,25 @@ class BatchRows:
 
         assert self._features.store is not None
         at = pa.array([min(one, self._as_of) for one in instants], pa.timestamp("us", "UTC"))
-        views = {name for view in self._features.store.views() for name, _ in view.features}
+        views = {name for view in self._features.store.views() for name, _ in (*view.features, *view.hidden)}
         given = {name: values for name, values in sent.items() if name not in views}
         spine = {EVENT_TIME: at, **{name: _array(values) for name, values in given.items()}}
         spine |= {key: _array(sent[column]) for key, column in self.columns.keys.items()}
-        joined = self._features.store.historical(pa.table(spine))
-        return {name: looked_up_values(joined.column(name), self._by_name[name]) for name in self.columns.looked_up}
+        joined = self._features.store.historical(pa.table(spine), on_demand=False)
+        return {name: looked_up_values(joined.column(name), self._by_name.get(name)) for name in self.columns.looked_up}
 
     def _divide(self, settings: ProjectSettings, names: Sequence[str], *, keep_extra: bool) -> Division:
         target, source = settings.target, settings.sources[settings.target.source]
         store = self._features.store
         views = list(store.views()) if store is not None else []
-        of_view = {name: view for view in views for name, _ in view.features}
+        stored = {name for view in views if not view.on_demand for name, _ in (*view.features, *view.hidden)}
+        of_view = stored - {one.name for one in self._signature.features if one.source == "request"}
         absent = [name for name in self._by_name if name not in names]
+        # Those are computed from the others, with the version's own functions.
+        computed = {one.name for one in self._signature.on_demand}
+        to_compute = [name for name in absent if self._by_name[name].source in computed]
+        absent = [name for name in absent if name not in to_compute]
+        absent += [one.name for one in self._signature.inputs] if to_compute else []
         looked_up = [name for name in absent if name in of_view]
         mapping = settings.features.entities
         keys = {key: mapping.get(key, key) for view in views for key in view.entities}

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mainspring.domain.codec import from_json, to_json
 from mainspring.domain.drift_report import DriftReport
 from mainspring.domain.errors import NotFound
@@ -22,6 +24,7 @@ from mainspring.settings.load import LoadedProject
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Places = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 LATEST = "latest.json"
 
 
@@ -30,8 +33,7 @@ class LaptopDrift:
 
     def __init__(self, loaded: LoadedProject, registry: ModelRegistry, log: PredictionLog) -> None:
         self._settings = loaded.settings.drift
-        columns = loaded.settings.features.entities
-        self._unwatched = {columns.get(name, name) for name in loaded.settings.log.unwatched}
+        self._unwatched = {name for names in loaded.settings.concealed for name in names}
         self._folder = loaded.paths.drift
         self._registry = registry
         self._log = log
@@ -63,7 +65,7 @@ class LaptopDrift:
         key = (version, window.start)
         if key not in self._kept:
             names = [name for name in profile.cells if name != PREDICTION and name not in self._unwatched]
-            columns = [*NEEDED, "version", "output", *(f"feature.{name}" for name in names)]
+            columns = [*NEEDED, "version", "output", "flags", *(f"feature.{name}" for name in names)]
             rows = self._log.read(window, columns)
             self._kept[key] = _count(profile, rows, names, version)
         oldest = window.end - self._settings.trailing - 2 * self._settings.every
@@ -138,10 +140,29 @@ def _count(profile: Profile, rows: pa.Table, names: list[str], version: str) -> 
 
     rows = asked_once(rows, prefer=version)
     columns: dict[str, Any] = {name: rows.column(f"feature.{name}") for name in names}
+    for name, places in _defaulted(rows.column("flags")).items():
+        if name in columns:
+            # What stood in was not observed: many defaults would make a cell of their own that no data has.
+            there = np.ones(rows.num_rows, np.bool_)
+            there[places] = False
+            columns[name] = pc.if_else(pa.array(there), columns[name], None)
     # Predictions of another version are not this one's; features are the same whoever answered.
     own = rows.filter(pc.equal(rows.column("version"), version)).column("output").to_pylist()
     columns[PREDICTION] = pa.chunked_array([pa.array([max(one) for one in own], pa.float64())])
     return count_window(profile, columns)
+
+
+def _defaulted(flags: pa.ChunkedArray) -> dict[str, Places]:
+    """Of each feature the rows in which a default stood in for it."""
+    import pyarrow.compute as pc
+
+    texts, rows = pc.list_flatten(flags), pc.list_parent_indices(flags)
+    found = {}
+    for text in texts.unique().to_pylist():
+        kind, _, name = text.partition(":")
+        if kind == "defaulted":
+            found[name] = rows.filter(pc.equal(texts, text)).to_numpy()
+    return found
 
 
 def _replace(path: Path, raw: bytes) -> None:

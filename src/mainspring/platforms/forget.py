@@ -13,12 +13,13 @@ from mainspring.adapters.sql.ledger import SqliteLedger
 from mainspring.domain.concealment import Concealment
 from mainspring.domain.decision import Decision
 from mainspring.domain.errors import ConfigError
+from mainspring.platforms.score_output import sweep_killed
 from mainspring.settings.load import LoadedProject
 from mainspring.settings.log_key import log_key
 
 NOT_REACHED = (
-    "the project's sources, Feast's offline and online rows, training sets of runs, artifacts in MLflow, drift reports "
-    "(which name categories), and backups"
+    "the project's sources, added labels, scored files, Feast's offline and online rows, training sets of runs, artifacts in "
+    "MLflow, drift reports (which name categories), and backups"
 )
 
 
@@ -61,6 +62,7 @@ def forget(
         files = len([name for name in found if name])
         return Forgotten(sum(found.values()), found.get("", 0), files, columns, 0, 0, True)
     with locked(loaded.paths.segments.parent / "forget.lock"):
+        sweep_killed(loaded.paths.scoring)
         for one in forgetting.unfinished():
             if one.terms != terms:
                 _finish(loaded, forgetting, one)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from mainspring.adapters.parquet.labels import ParquetLabels
 from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
 from mainspring.adapters.sql.source import SqlSource
 from mainspring.domain.errors import DataError
+from mainspring.domain.model_version import label_name
 from mainspring.domain.time import TimeWindow
 from mainspring.features.questions import EVENT_TIME
 from mainspring.labels.columns import LabelColumns, label_columns
@@ -18,6 +19,7 @@ from mainspring.labels.reading import anything, label_reader
 from mainspring.labels.statements import BY_ID, ENTITY, as_key, in_force, nearest, none, none_near, together
 from mainspring.prediction_log.requests import NEEDED, asked_once
 from mainspring.settings.load import LoadedProject
+from mainspring.settings.log_key import concealment
 from mainspring.settings.paths import ProjectPaths
 from mainspring.settings.project import ProjectSettings
 from mainspring.sources.check import AVAILABLE_AT, in_utc
@@ -41,6 +43,7 @@ class LaptopLabels:
 
     def __init__(self, settings: ProjectSettings, paths: ProjectPaths, sources: Mapping[str, OpenedSource]) -> None:
         self._settings = settings
+        self._paths = paths
         self.sources = sources
         self._log = ParquetPredictionLog(paths)
         self.store = ParquetLabels(paths.labels)
@@ -65,7 +68,8 @@ class LaptopLabels:
         return _newest_each([self.by_entity(said, window).select(BY_ID), _with_id(said)])
 
     def by_entity(self, said: pa.Table, window: TimeWindow | None = None) -> pa.Table:
-        """Labels by keys and time as the logged predictions in the window meet them, with `said`."""
+        """Labels by keys and time as the logged predictions in the window meet them, with `said`; hashed keys, too."""
+        import pyarrow as pa
         import pyarrow.compute as pc
 
         keys = self._settings.labels.entities
@@ -76,7 +80,27 @@ class LaptopLabels:
         for name in keys:
             both = [as_key(rows.column(f"{where}.{name}")) for where in ("entity", "feature")]
             rows = rows.append_column(f"key.{name}", pc.coalesce(*both))
-        return nearest(rows, "event_at", said, {name: f"key.{name}" for name in keys}, self._settings.labels.tolerance)
+        own, tolerance = {name: f"key.{name}" for name in keys}, self._settings.labels.tolerance
+        found = [nearest(rows, "event_at", said, own, tolerance)]
+        hashed = {*self._settings.concealed[1]} & {*keys}
+        if hashed:
+            # Rows that were logged before the project hashed these keys have them in clear.
+            found.append(nearest(rows, "event_at", self._as_logged(said, hashed), own, tolerance))
+        return pa.concat_tables(found)
+
+    def _as_logged(self, said: pa.Table, hashed: Collection[str]) -> pa.Table:
+        """Statements with these keys as the prediction log has them."""
+        import pyarrow as pa
+
+        conceal = concealment(self._settings, self._paths)
+        assert conceal is not None
+        for column in hashed:
+            name = f"{ENTITY}{column}"
+            if name in said.column_names:
+                keys = said.column(name).combine_chunks().dictionary_encode()
+                texts = pa.array([conceal.hashed(column, one) for one in keys.dictionary.to_pylist()], pa.string())
+                said = said.set_column(said.column_names.index(name), name, texts.take(keys.indices))
+        return said
 
     def complete(self, asked: pa.Table, known_at: datetime) -> pa.Table:
         """Questions with the labels that came beside them by `known_at`: by their id, or by their own keys and time."""
@@ -115,7 +139,7 @@ class LaptopLabels:
         if self._classes is None or self._classes[0] != state:
             rows = source.read(known_at=datetime.max)
             found = rows.column(target.column).unique().to_pylist() if target.column in rows.column_names else []
-            self._classes = (state, sorted({_name(one) for one in found if one is not None}))
+            self._classes = (state, sorted({label_name(one) for one in found if one is not None}))
         classes = self._classes[1]
         return label_reader(classes) if len(classes) > 1 else anything
 
@@ -206,15 +230,10 @@ def _texts(labels: pa.ChunkedArray, known_label: Callable[[Any], str], where: st
     found = []
     for value in labels.to_pylist():
         try:
-            found.append(known_label(_name(value)))
+            found.append(known_label(label_name(value)))
         except ValueError as error:
             wrong[str(error)] = wrong.get(str(error), 0) + 1
     if wrong:
         said = "; ".join(f"{text} ({count:,} rows)" for text, count in list(wrong.items())[:_EXAMPLES])
         raise DataError(f"{sum(wrong.values()):,} rows are no labels: {said}", where=where, next_step="mend these rows")
     return found
-
-
-def _name(value: object) -> str:
-    """A label as a class is called: a whole number has no decimal point."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -11,7 +11,7 @@ from mainspring.settings.load import LoadedProject
 from mainspring.settings.project import ProjectSettings
 
 if TYPE_CHECKING:
-    from mainspring.domain.model_version import ModelVersion
+    from mainspring.domain.model_version import Signature
 
 
 def refuse_strange_columns(settings: ProjectSettings, known: Iterable[str]) -> None:
@@ -30,13 +30,13 @@ def refuse_strange_columns(settings: ProjectSettings, known: Iterable[str]) -> N
                 )
 
 
-def refuse_strange_columns_of(loaded: LoadedProject, versions: Iterable[ModelVersion]) -> None:
-    """The same before anything is served: by what any version takes, and by the columns of the target's source."""
+def refuse_strange_columns_of(loaded: LoadedProject, signatures: Iterable[Signature]) -> None:
+    """The same before anything is served or scored: by what these take, and by the columns of the target's source."""
     if not loaded.settings.log.unwatched:
         return
     known: list[str] = []
-    for version in versions:
-        known += [*version.signature.entities, *(one.name for one in version.signature.features)]
+    for one in signatures:
+        known += [*one.entities, *(feature.name for feature in one.features)]
     refuse_strange_columns(loaded.settings, [*known, *_of_the_source(loaded)])
 
 

@@ -1,19 +1,22 @@
-"""The file that `mainspring score` writes: batch by batch under another name, and under its own once it is whole."""
+"""The file that `mainspring score` writes: batch by batch under another name, and under its own once it is whole; and what
+one that was killed leaves."""
 
 from __future__ import annotations
 
-import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mainspring.adapters.processes.locks import lock_file, taken
 from mainspring.domain.errors import ConfigError
 from mainspring.domain.model_card import ModelCard
 from mainspring.serving.batch import BatchAnswers
 from mainspring.sources.batches import Batch
+from mainspring.sources.digest import file_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,7 +85,7 @@ class ScoreOutput:
             self._writer = None
         with self._part.open("rb") as file:
             os.fsync(file.fileno())
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(self._part)
 
     def publish(self) -> None:
         """The file takes its name."""
@@ -96,6 +99,15 @@ class ScoreOutput:
         from pyarrow import csv
 
         return csv.CSVWriter(self._part, schema)
+
+
+def sweep_killed(scoring: Path) -> None:
+    """Delete the rows to be logged of each `mainspring score` that was killed; those that go on keep theirs."""
+    for staged in sorted(scoring.iterdir()) if scoring.is_dir() else ():
+        if staged.is_dir():
+            with lock_file(staged.with_suffix(".lock")) as lock:
+                if taken(lock):
+                    shutil.rmtree(staged, ignore_errors=True)
 
 
 @contextmanager

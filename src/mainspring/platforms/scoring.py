@@ -23,20 +23,26 @@ from mainspring.adapters.mlflow.tracking import Tracking
 from mainspring.adapters.processes.locks import lock_file, taken
 from mainspring.adapters.sql.ledger import SqliteLedger
 from mainspring.domain.codec import from_json, to_json
+from mainspring.domain.concealment import Concealment
 from mainspring.domain.decision import Decision
 from mainspring.domain.errors import ConfigError, ConflictError, DataError, MainspringError, NotFound
 from mainspring.domain.log_record import ARMS, OUTCOMES, ROLES, LogRow, SegmentHeader, microseconds
+from mainspring.domain.model_card import ModelCard
 from mainspring.platforms.batch_rows import BatchRows
 from mainspring.platforms.champion import champion
 from mainspring.platforms.laptop import LaptopFeatures
-from mainspring.platforms.score_output import ScoreOutput
+from mainspring.platforms.personal import refuse_strange_columns_of
+from mainspring.platforms.score_output import ScoreOutput, sweep_killed
 from mainspring.serving.batch import BatchAnswers, BatchPredictor
 from mainspring.serving.columns import is_text
 from mainspring.serving.missing import policies
+from mainspring.serving.on_demand import FOLDER, OnDemand
 from mainspring.serving.runtime import load_card, load_runtime
 from mainspring.serving.segment_writer import CLOSED, SegmentWriter
 from mainspring.settings.load import LoadedProject
+from mainspring.settings.log_key import concealment
 from mainspring.sources.batches import Batch, BatchedFile
+from mainspring.sources.digest import file_digest
 
 _SHOWN = 10
 
@@ -87,19 +93,21 @@ def score_file(
         raise ConfigError("a file is not scored into itself", where=str(output), valid="another name")
     version, folder = _model(loaded, version)
     card = load_card(folder)
-    digest, state = _digest(source), _state(source)
+    digest, state = file_digest(source), _state(source)
     rows = BatchRows(
         loaded.settings, LaptopFeatures(loaded), card.signature, file.names, source, as_of, keep_extra=keep_extra
     )
+    refuse_strange_columns_of(loaded, [card.signature])
+    conceal = concealment(loaded.settings, loaded.paths) if log else None
     missing = loaded.settings.features
     how = policies(card.signature, missing.missing, missing.missing_by, missing.defaults, strict=False)
-    predictor = BatchPredictor(card, load_runtime(folder, card), rows.entities, how)
+    predictor = BatchPredictor(card, load_runtime(folder, card), rows.entities, how, _on_demand(folder, card))
     out = ScoreOutput(output, card, version, rows.columns.carried)
     # Rows without an instant of their own are other questions at another one.
     asked = digest if rows.columns.time is not None else f"{digest} at {as_of.isoformat()}"
     work = _Work(file, rows, predictor, out, hashlib.sha256(asked.encode()).hexdigest()[:16])
     with _alone(loaded, output) as staged, out.writing():
-        segments = SegmentWriter(staged, _header(predictor, version), fsync=True) if log else None
+        segments = _segments(staged, predictor, version, conceal) if log else None
         _run(work, segments, skip_bad=skip_bad, source=source)
         if _state(source) != state:
             raise DataError("the file changed while it was read", where=str(source), next_step="score it again")
@@ -131,6 +139,15 @@ def _model(loaded: LoadedProject, wanted: str) -> tuple[str, Path]:
         raise NotFound("there is no champion", next_step="mainspring up; or --version of one that mainspring run made")
     registry = MlflowRegistry(loaded.settings.name, Tracking(loaded.settings, loaded.paths), loaded.paths.models)
     return version, registry.fetch(version)
+
+
+def _on_demand(folder: Path, card: ModelCard) -> OnDemand | None:
+    """The version's on-demand views, as they were at its training."""
+    if not card.signature.on_demand:
+        return None
+    from mainspring.adapters.feast.on_demand import open_views
+
+    return open_views(folder / FOLDER, card.signature)
 
 
 @dataclass
@@ -205,14 +222,15 @@ def _logged(ids: Sequence[str], instants: Sequence[datetime], found: BatchAnswer
     ]
 
 
-def _header(predictor: BatchPredictor, version: str) -> SegmentHeader:
-    return SegmentHeader(
+def _segments(staged: Path, predictor: BatchPredictor, version: str, concealment: Concealment | None) -> SegmentWriter:
+    header = SegmentHeader(
         version,
         "",
         tuple(one.name for one in predictor.features),
         tuple("text" if is_text(one) else "number" for one in predictor.features),
         predictor.entities,
     )
+    return SegmentWriter(staged, header, fsync=True, concealment=concealment)
 
 
 def _move(segments: SegmentWriter, staged: Path, target: Path) -> None:
@@ -226,6 +244,7 @@ def _move(segments: SegmentWriter, staged: Path, target: Path) -> None:
 @contextmanager
 def _alone(loaded: LoadedProject, output: Path) -> Iterator[Path]:
     """An empty folder for the rows to be logged, while nobody else writes this output."""
+    sweep_killed(loaded.paths.scoring)
     name = hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:16]
     staged = loaded.paths.scoring / name
     with lock_file(loaded.paths.scoring / f"{name}.lock") as lock:
@@ -255,11 +274,6 @@ def _decision(done: Scored, by: str, now: datetime) -> Decision:
         done.version,
         numbers=numbers,
     )
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _state(path: Path) -> tuple[int, int, int]:

@@ -151,7 +151,7 @@ class _Running:
         from mainspring.platforms.personal import refuse_strange_columns_of
 
         if self._loaded.settings.log.unwatched:
-            refuse_strange_columns_of(self._loaded, parts.registry.versions())
+            refuse_strange_columns_of(self._loaded, [one.signature for one in parts.registry.versions()])
         assert isinstance(parts.server, LaptopModelServer)
         for version, build in parts.server.logging_otherwise():
             self._teller.say("changed", f"log: changed; the predictor of version {version} is started again")

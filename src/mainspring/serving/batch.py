@@ -17,6 +17,7 @@ from mainspring.serving.columns import Columns, ColumnTable, is_text
 from mainspring.serving.errors import ModelFailed, RequestError
 from mainspring.serving.lookup import Lookup, Reason
 from mainspring.serving.missing import Missing
+from mainspring.serving.on_demand import OnDemand
 from mainspring.serving.runtime import Output, Runtime
 from mainspring.serving.tensors import Tensor
 
@@ -51,13 +52,21 @@ class _Uncounted:
 
 
 class BatchPredictor:
-    """One model version. `entities` are the columns with entity keys; `policies` say what becomes of a missing feature."""
+    """One model version. `entities` are the columns with entity keys; `policies` say what becomes of a missing feature;
+    `on_demand` are the version's own on-demand views."""
 
-    def __init__(self, card: ModelCard, runtime: Runtime, entities: Sequence[str], policies: Sequence[Missing]) -> None:
+    def __init__(
+        self,
+        card: ModelCard,
+        runtime: Runtime,
+        entities: Sequence[str],
+        policies: Sequence[Missing],
+        on_demand: OnDemand | None = None,
+    ) -> None:
         self.features = card.signature.features
         self.entities = tuple(entities)
         self._runtime = runtime
-        self._lookup = Lookup(card.signature, (), None, policies, entities, _Uncounted())
+        self._lookup = Lookup(card.signature, (), None, policies, entities, _Uncounted(), on_demand)
         own = {one.name for one in self.features}
         keys = [name for name in entities if name not in own]
         self._table = ColumnTable(card.signature, keys, max_rows=sys.maxsize, largest=runtime.largest)
@@ -100,6 +109,8 @@ class BatchPredictor:
         # Not through the table: what was looked up may be missing where what is sent may not.
         columns |= {name: values[own] for name, values in looked_up.items()}
         looked = self._lookup.fill(len(places), columns, 0)
+        if looked.failure:
+            raise RequestError(looked.failure)
         try:
             outputs = self._runtime.predict(looked.rows)
         except Exception as error:  # a project's own model may raise anything
@@ -141,12 +152,16 @@ def sent_values(column: pa.ChunkedArray, feature: Feature | None) -> list[Any]:
     return values
 
 
-def looked_up_values(column: pa.ChunkedArray, feature: Feature) -> list[Any]:
-    """A joined feature's column as the online store would give it: floats with NaN, or text with None."""
+def looked_up_values(column: pa.ChunkedArray, feature: Feature | None) -> list[Any]:
+    """A joined feature's column as the online store would give it: floats with NaN, or text with None; what only an
+    on-demand view looks at (no `feature` of the model's) as it is."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if feature is None:
+        as_it_is: list[Any] = column.to_pylist()
+        return as_it_is
     if pa.types.is_boolean(column.type) and not is_text(feature):
         column = column.cast(pa.uint8())
     column = column.cast(pa.string()) if is_text(feature) else column.cast(pa.float64()).fill_null(math.nan)

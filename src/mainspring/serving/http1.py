@@ -262,6 +262,8 @@ class _Connection(asyncio.Protocol):
         self._in_head = True
         if self._waits:
             self._server.flush()  # answers go out in the order of the requests
+        if self._lingers_until:
+            return  # the last answer of this connection has gone out; who pipelined more asks again elsewhere
         pieces = self._body
         method = parser.get_method().decode()
         keeps = parser.should_keep_alive() and not self._server.draining
@@ -340,7 +342,7 @@ class _Connection(asyncio.Protocol):
         self._linger()
 
     def _write(self, answer: Answer, keeps: bool, *, bodiless: bool = False) -> None:
-        if self._transport.is_closing():
+        if self._transport.is_closing() or self._lingers_until:
             return
         body = answer.body
         fields = "".join([f"{name}: {value}\r\n" for name, value in answer.headers]).encode("latin-1")

@@ -43,7 +43,8 @@ class KeepSettings(Part):
     the promotion and there is no guard. 1: the one that was replaced, while it is guarded. More: champions before it, too,
     for as long as there are no newer ones; each costs a process."""
     versions: int = Field(default=10, ge=0)
-    """Versions that are not in use stay in the registry with their files up to this number, the newest."""
+    """Versions that are not in use stay in the registry with their files up to this number, the newest. Ten: with a retraining
+    a week, two months in which an older one can still be looked at."""
     log: Duration | None = None
     """Files of the prediction log older than this are deleted. None: none ever is."""
     every: Duration | None = None

@@ -24,7 +24,7 @@ class LabelSettings(Part):
     """The column with the request id. None: `request_id`, or the target's own (`target.id`)."""
     entities: dict[str, str] = Field(default_factory=dict)
     """Where labels have no request id: column that callers send -> column with the same key here. A prediction then gets the
-    label of its keys that is nearest in time, within `tolerance`. None by default: an id is never wrong, a time may be."""
+    label of its keys that is nearest in time, within `tolerance`. Empty by default: an id is never wrong, a time may be."""
     time: str | None = None
     """The column with the instant that the label is about. None: `event_at`, or the question's own (`target.time`); a source's
     `time`."""

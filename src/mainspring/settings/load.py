@@ -117,7 +117,8 @@ def effective(loaded: LoadedProject) -> list[Effective]:
     rows = []
     for key, value in _leaves(loaded.settings.model_dump()):
         origin = _nearest(key, loaded.origins) or "default"
-        rows.append(Effective(key, _MASK if _is_secret(key) else masked_url(_words(value)), origin))
+        hidden = value is not None and _is_secret(key)
+        rows.append(Effective(key, _MASK if hidden else masked_url(_words(value)), origin))
     return rows
 
 

@@ -1,4 +1,5 @@
-"""The key of the prediction log's hashes: from the project's secret, or a file that only this user reads."""
+"""The key of the prediction log's hashes, from the project's secret or a file that only this user reads; and the
+`Concealment` that it makes for whoever writes to the log."""
 
 from __future__ import annotations
 
@@ -8,13 +9,21 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+from mainspring.domain.concealment import Concealment
 from mainspring.domain.errors import ConfigError
 from mainspring.settings.keeping import LogSettings
 from mainspring.settings.paths import ProjectPaths
+from mainspring.settings.project import ProjectSettings
 
 VARIABLE = "MAINSPRING_LOG_SECRET"
 """By which a predictor is told the secret: what stands in a file would outlive the process."""
 _BYTES = 32
+
+
+def concealment(settings: ProjectSettings, paths: ProjectPaths) -> Concealment | None:
+    """What of a row the project's log does not get to see; None where it sees everything. Errors: those of `log_key`."""
+    drop, hashed = settings.concealed
+    return Concealment(drop, hashed, log_key(settings.log, paths)) if drop or hashed else None
 
 
 def log_key(settings: LogSettings, paths: ProjectPaths) -> bytes:

@@ -289,6 +289,12 @@ class ProjectSettings(Part):
             )
         if self.labels.source == self.target.source:
             raise ValueError("labels.source: the target's own source already gives its labels")
+        unseen = sorted({*self.labels.entities} & {*self.concealed[0]})
+        if unseen:
+            raise ValueError(
+                f"labels.entities: predictions cannot meet labels by {', '.join(unseen)}, which log.drop keeps out of the log; "
+                "log.hash would do"
+            )
         business = self.rollout.business
         if business is not None:
             found = self.sources.get(business.source)
@@ -309,12 +315,25 @@ class ProjectSettings(Part):
                 raise ValueError(
                     f"gate.metric: {self.gate.metric!r} is not a metric of a {self.task} task; there are {', '.join(known)}"
                 )
-        needed = max(self.drift.trailing + 2 * self.drift.every, self.retrain.ask_window)
+        needed = max(
+            self.drift.trailing + 2 * self.drift.every,
+            self.retrain.ask_window,
+            self.rollout.undecided.after,
+            self.rollout.guard.time,
+        )
         if self.keep.log is not None and self.keep.log < needed:
             raise ValueError(
-                f"keep.log: the log is read {duration_in_words(needed)} back (drift.trailing, retrain.ask_window); it cannot be kept for less"
+                f"keep.log: the log is read {duration_in_words(needed)} back (drift.trailing, retrain.ask_window, "
+                "rollout.undecided, rollout.guard); it cannot be kept for less"
             )
         return self
+
+    @property
+    def concealed(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Columns that the prediction log gets not at all, and those it gets as a hash, by the names that callers send."""
+        # Entities are logged under the names of the request's columns.
+        columns, log = self.features.entities, self.log
+        return tuple(columns.get(one, one) for one in log.drop), tuple(columns.get(one, one) for one in log.hash)
 
     @property
     def metric(self) -> Metric:

@@ -1,9 +1,10 @@
-"""What a table looks like and a digest of what it contains, without keeping its rows."""
+"""What a table looks like and a digest of what it contains, without keeping its rows; and of a file's bytes."""
 
 from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -34,6 +35,12 @@ def describe(table: pa.Table, uri: str, *, time: str | None = None) -> Dataset:
         ends = pc.min_max(table.column(time))
         window = TimeWindow(_instant(ends["min"]), _instant(ends["max"]) + timedelta(microseconds=1))
     return Dataset(uri, columns, content_digest(table), window, table.num_rows)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal; the file may be of any size."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def type_name(arrow: pa.DataType) -> str:

@@ -114,10 +114,11 @@ class FeastFeatureStore:
         with locked(self._folder):
             remove_rows(folder)
 
-    def historical(self, spine: pa.Table) -> pa.Table:
+    def historical(self, spine: pa.Table, *, on_demand: bool = True) -> pa.Table:
         """`spine` (`event_timestamp`, join keys, any further columns) with the service's features as known then.
 
-        Behind them come the features that only on-demand views look at. Errors: `DataError` for questions that lack a
+        Behind them come the features that only on-demand views look at; without `on_demand` those views are left out, for
+        whoever computes them as a version was trained with them. Errors: `DataError` for questions that lack a
         column, `ConfigError` for a name that is taken or a function of an on-demand view that fails.
         """
         store = self._open()
@@ -142,10 +143,10 @@ class FeastFeatureStore:
         for info in map(self._info, self._views.values()):
             for name, _ in (*info.features, *info.hidden):
                 spine = _with(spine, name, joined.column(name))
-        for view in self._on_demand.values():
-            computed = self._computed(view, spine)
-            for name in computed.column_names:
-                spine = _with(spine, name, computed.column(name))
+        for view in self._on_demand.values() if on_demand else ():
+            found = self._computed(view, spine)
+            for name in found.column_names:
+                spine = _with(spine, name, found.column(name))
         return spine
 
     def materialize(self, until: datetime) -> int:

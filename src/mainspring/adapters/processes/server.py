@@ -141,13 +141,8 @@ class LaptopModelServer:
         if not log.unwatched:
             return {"log_drop": (), "log_hash": (), "log_key_file": ""}
         log_key(log, self._paths)  # so that it is there
-        # Entities are logged under the names of the request's columns.
-        columns = self._settings.features.entities
-        return {
-            "log_drop": tuple(columns.get(name, name) for name in log.drop),
-            "log_hash": tuple(columns.get(name, name) for name in log.hash),
-            "log_key_file": key_file(log, self._paths),
-        }
+        drop, hashed = self._settings.concealed
+        return {"log_drop": drop, "log_hash": hashed, "log_key_file": key_file(log, self._paths)}
 
     def _clear(self, gone: Path) -> None:
         known = _read(gone / ENDPOINT)

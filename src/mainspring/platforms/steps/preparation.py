@@ -90,7 +90,6 @@ def engineer(call: StepCall) -> dict[str, float]:
     divided = parts.divide(rows, settings.split, time=time, known_at=call.known_at)
     rows = rows.append_column(PART, pa.array(divided.parts))
     refuse_strange_columns(settings, [*sources, *entities])
-    signature = signature_of(settings, rows, sources, entities)
     signature = signature_of(settings, rows, sources, entities, features.views())
     parts.require_classes(rows.column(LABEL), divided.parts, signature)
     folder = call.outputs["training_set"]
