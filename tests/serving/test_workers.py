@@ -193,6 +193,28 @@ def test_a_worker_that_hangs_is_killed_and_replaced(tmp_path):
         assert child.wait(10) == 0
 
 
+CRASHES = """
+import os, socket, sys, time
+from mainspring.serving.workers import Workers
+from mainspring.telemetry.logs import Log
+
+def serve(worker, listening, alive):
+    alive()
+    os.abort() if worker == 0 else time.sleep(60)
+
+with socket.socket() as one, socket.socket() as other:
+    sys.exit(Workers(serve, [one, other], Log(), ending_seconds=0.5).run())
+"""
+
+
+def test_workers_that_keep_ending_end_all_so_that_their_supervisor_hears_of_it():
+    words = [sys.executable, "-c", CRASHES]
+    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert done.stderr.count("a worker ended and is started again") == 4
+    assert "workers keep ending" in done.stderr.splitlines()[-1]
+
+
 def _pid(child):
     while not (line := child.stdout.readline().strip()).isdigit():
         assert line, "ended"

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from types import FrameType
 
@@ -20,6 +21,8 @@ from mainspring.telemetry.logs import Log
 
 SILENT_SECONDS = 30.0
 """A worker whose loop did not turn for so long hangs, and is killed."""
+_MOST_ENDS, _ENDS_SECONDS = 5, 60.0
+"""So many ends of workers within so many seconds are no accident."""
 _LOOK_SECONDS = 0.2
 _PR_SET_PDEATHSIG = 1
 
@@ -30,7 +33,8 @@ class Workers:
     """Runs `serve(worker, listening, alive)` in a process for each socket, and again where one ends.
 
     `serve` calls `alive` each second once it answers; it returns an exit status, 0 after SIGTERM. A worker that ends before
-    it answered ends them all: whatever ails it ails the next one.
+    it answered ends them all: whatever ails it ails the next one. So do workers that keep ending; whoever supervises this
+    process waits longer and longer before he starts it again, and gives it up.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class Workers:
         self._log = log
         self._beats = memoryview(mmap.mmap(-1, len(listening) * 8)).cast("d")
         self._pids: dict[int, int] = {}
+        self._ends: deque[float] = deque(maxlen=_MOST_ENDS)
         self._ending = False
 
     def run(self) -> int:
@@ -66,11 +71,19 @@ class Workers:
                     self._log.error("a worker could not serve", worker=worker, status=status)
                     self._stop()
                     return 2 if status == 2 else 1
+                if self._keeps_ending():
+                    self._log.error("workers keep ending", worker=worker, status=status, ends=_MOST_ENDS)
+                    self._stop()
+                    return 1
                 self._log.error("a worker ended and is started again", worker=worker, status=status)
                 self._fork(worker)
             self._kill_silent()
         self._stop()
         return 0
+
+    def _keeps_ending(self) -> bool:
+        self._ends.append(time.monotonic())
+        return len(self._ends) == _MOST_ENDS and self._ends[-1] - self._ends[0] < _ENDS_SECONDS
 
     def _end(self, number: int, frame: FrameType | None) -> None:
         self._ending = True
