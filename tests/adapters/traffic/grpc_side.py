@@ -49,11 +49,11 @@ class GrpcCaller:
     def __init__(self, router):
         self._channel = grpc.insecure_channel(router.address().removeprefix("http://"))
 
-    def call(self, name, body=b"{}", path=INFER, timeout=10, **headers):
+    def call(self, name, body=b"{}", path=INFER, timeout=10, compression=None, **headers):
         """The code's name, and the answer, or the text of the error."""
         metadata = [("x-request-id", name), *((key.replace("_", "-"), value) for key, value in headers.items())]
         try:
-            said = self._channel.unary_unary(path)(body, metadata=metadata, timeout=timeout)
+            said = self._channel.unary_unary(path)(body, metadata=metadata, timeout=timeout, compression=compression)
         except grpc.RpcError as error:
             return error.code().name, error.details()
         return "OK", json.loads(said)

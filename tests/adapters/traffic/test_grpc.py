@@ -95,6 +95,17 @@ def test_a_caller_who_does_not_wait_counts_as_over_rest(routed):
     assert routed.counts("none", 1)["stable"].user_errors == 1
 
 
+def test_a_probe_that_does_not_wait_is_no_evidence(routed):
+    routed.candidate.going.clear()
+    routed.apply(CANARY)
+    assert routed.caller.call("probe", path=f"/{SERVICE}/ServerLive", timeout=0.2)[0] == "DEADLINE_EXCEEDED"
+    routed.candidate.going.set()
+    routed.caller.call("q1")
+    candidate = routed.counts(CANARY.id, 1)["candidate"]
+    assert (candidate.requests, candidate.upstream_errors) == (1, 0)
+    assert failures(routed) == []
+
+
 def test_a_hang_ends_within_the_time_that_callers_wait_at_most(routed):
     routed.stable.going.clear()
     routed.apply(IDLE)
@@ -128,18 +139,16 @@ def test_who_speaks_grpc_where_nobody_does_is_told_so(make):
     assert failures(routed) == []
 
 
-@pytest.mark.parametrize(("encoding", "asked"), [("snappy", 0), ("identity", 1)])
-def test_an_encoding_that_nobody_reads_is_the_callers_mistake(routed, encoding, asked):
+def test_an_encoding_that_nobody_reads_is_the_callers_mistake(routed):
     routed.apply(CANARY)
     # This library would not send what it does not know itself: over HTTP/1.1 the header is as it is.
-    body = b"\0\0\0\0\2{}"
-    headers = {"content_type": "application/grpc", "te": "trailers", "grpc_encoding": encoding}
-    status, _ = ask(routed.router, "q1", body, INFER, **headers)
-    assert status == 200
-    assert len(routed.candidate.got) == asked
-    routed.caller.call("q2")
-    counts = routed.counts(CANARY.id, 1 + asked)["candidate"]
-    assert (counts.requests, counts.upstream_errors) == (1 + asked, 0)
+    headers = {"content_type": "application/grpc", "te": "trailers", "grpc_encoding": "snappy"}
+    assert ask(routed.router, "q1", b"\0\0\0\0\2{}", INFER, **headers)[0] == 200
+    assert routed.candidate.got == []
+    for compression in (grpc.Compression.Gzip, grpc.Compression.Deflate):
+        assert routed.caller.call("q2", b"{}" * 1000, compression=compression)[0] == "OK"
+    candidate = routed.counts(CANARY.id, 2)["candidate"]
+    assert (candidate.requests, candidate.upstream_errors) == (2, 0)
     assert failures(routed) == []
 
 

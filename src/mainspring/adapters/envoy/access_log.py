@@ -6,6 +6,7 @@ headers. A gRPC status that is the server's fault counts as a 5xx of REST does, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ GRPC_FAULTS = {1: "CANCELLED", 2: "UNKNOWN", 4: "DEADLINE_EXCEEDED", 13: "INTERN
 GRPC_INFER = "/inference.GRPCInferenceService/ModelInfer"
 """The one call over gRPC that asks for a prediction."""
 
+_GRPC_TYPE = "application/grpc([+].*)?"
 _REQUEST = {
     "at": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
     "id": "%REQ(X-REQUEST-ID)%",
@@ -35,6 +37,7 @@ _REQUEST = {
     "event_at": "%REQ(MAINSPRING-EVENT-AT)%",
     "method": "%REQ(:METHOD)%",
     "path": "%REQ(:PATH)%",
+    "type": "%REQ(CONTENT-TYPE):40%",
 }
 # One line for each request, as its caller saw it, and before it one for each attempt at it that failed.
 ANSWER = {
@@ -49,8 +52,8 @@ def attempt_failed() -> dict[str, Any]:
     """Envoy's filter for attempts that failed: 5xx, no answer, or a fault over gRPC."""
     failed = {"comparison": {"op": "GE", "value": {"default_value": 500, "runtime_key": "mainspring.failed"}}}
     # Of a request over REST Envoy makes up a gRPC status, from its HTTP status.
-    grpc = {"safe_regex": {"regex": "application/grpc([+].*)?"}}
-    is_grpc = {"header_filter": {"header": {"name": "content-type", "string_match": grpc}}}
+    kind = {"name": "content-type", "string_match": {"safe_regex": {"regex": _GRPC_TYPE}}}
+    is_grpc = {"header_filter": {"header": kind}}
     fault = {"grpc_status_filter": {"statuses": sorted(GRPC_FAULTS)}}
     faults = {"and_filter": {"filters": [is_grpc, fault]}}
     return {"or_filter": {"filters": [{"status_code_filter": failed}, {"response_flag_filter": {}}, faults]}}
@@ -58,7 +61,10 @@ def attempt_failed() -> dict[str, Any]:
 
 def is_prediction(line: Mapping[str, Any]) -> bool:
     """Whether the request asked for a prediction; health, metadata and whatever else is no evidence."""
-    return bool(line["method"] == "POST" and (line.get("grpc") is None or line["path"] == GRPC_INFER))
+    if line["method"] != "POST":
+        return False
+    # A line of an earlier Mainspring has no type, and is of REST.
+    return line["path"] == GRPC_INFER or not re.fullmatch(_GRPC_TYPE, line.get("type") or "")
 
 
 def user_error(line: Mapping[str, Any]) -> bool:
