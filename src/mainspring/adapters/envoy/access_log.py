@@ -60,7 +60,12 @@ def attempt_failed() -> dict[str, Any]:
 
 
 def is_prediction(line: Mapping[str, Any]) -> bool:
-    """Whether the request asked for a prediction; health, metadata and whatever else is no evidence."""
+    """Whether the request asked for a prediction; health, metadata and whatever else is no evidence.
+
+    >>> live = {"method": "POST", "path": "/inference.GRPCInferenceService/ServerLive", "type": "application/grpc"}
+    >>> is_prediction(live), is_prediction({**live, "path": GRPC_INFER})
+    (False, True)
+    """
     if line["method"] != "POST":
         return False
     # A line of an earlier Mainspring has no type, and is of REST.
@@ -68,13 +73,21 @@ def is_prediction(line: Mapping[str, Any]) -> bool:
 
 
 def user_error(line: Mapping[str, Any]) -> bool:
-    """Whether the caller got an error, or no answer."""
+    """Whether the caller got an error, or no answer.
+
+    >>> [user_error({"code": 200, "grpc": status}) for status in (0, 3, 13)]
+    [False, False, True]
+    """
     code = line["code"] or 0
     return bool(code == 0 or code >= 500 or line.get("grpc") in GRPC_FAULTS)
 
 
 def failure(line: Mapping[str, Any]) -> str:
-    """How a request failed: the gRPC status, the HTTP status, or "" where there was no answer."""
+    """How a request failed: the gRPC status, the HTTP status, or "" where there was no answer.
+
+    >>> failure({"code": 200, "grpc": 14}), failure({"code": 503, "grpc": None}), failure({"code": 0})
+    ('UNAVAILABLE', '503', '')
+    """
     return GRPC_FAULTS.get(line.get("grpc") or 0, "") or str(line["code"] or "")
 
 
