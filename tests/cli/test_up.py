@@ -8,10 +8,12 @@ import socket
 import time
 from urllib.request import urlopen
 
+import grpc
 import pytest
 
 from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
 from mainspring.adapters.sql.ledger import SqliteLedger
+from mainspring.serving import open_inference_pb2 as oip
 from mainspring.settings.paths import ProjectPaths
 from mainspring.telemetry.registry import DEFINITIONS
 from tests.cli.running import Callers, Up, days, mainspring, processes, typed, write_project
@@ -66,6 +68,23 @@ def test_the_first_model_is_trained_and_answers_and_what_it_answered_is_logged(f
     assert row["output"] == [answer["outputs"]["probability"]]
     assert row["label"] in (0, 1)
     assert set(row) >= {"feature.temp", "feature.town"}
+
+
+def test_the_same_address_answers_over_grpc_and_says_so(folder, service):
+    asked = oip.ModelInferRequest(model_name="towns", id="by-grpc")
+    asked.inputs.add(name="town", datatype="BYTES", shape=[1]).contents.bytes_contents.append(b"Ulm")
+    asked.inputs.add(name="temp", datatype="FP64", shape=[1]).contents.fp64_contents.append(7.5)
+    with grpc.insecure_channel(service["address"].removeprefix("http://")) as channel:
+        ask = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        answer = oip.ModelInferResponse.FromString(ask(asked.SerializeToString(), timeout=10))
+    assert (answer.id, answer.model_version) == ("by-grpc", "1")
+    code, out, errors = mainspring(folder, "logs", "--json")
+    assert code == 0, errors
+    assert "by-grpc" in [row["request_id"] for row in json.loads(out)]
+    code, out, errors = mainspring(folder, "status")
+    assert code == 0, errors
+    assert f"{service['address']}, over gRPC at the same port" in out
+    assert "gRPC port" in out
 
 
 def test_a_question_with_a_wrong_column_is_refused_by_name(folder, service):

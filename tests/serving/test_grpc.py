@@ -2,15 +2,18 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+from google.protobuf.wrappers_pb2 import StringValue
 
 from mainspring.serving import open_inference_pb2 as oip
 from mainspring.serving.errors import RequestError
 from mainspring.serving.grpc_api import CONTENTS, SERVICE
+from mainspring.serving.grpc_health import HEALTH
 from tests.serving.models import RAIN
 from tests.serving.real import body_of, free_port, running
 from tests.serving.test_binary import packed
@@ -23,13 +26,14 @@ FP64 = np.array([7.5], "<f8").tobytes()
 class Client:
     """The service's calls by name, with code, answer, and metadata."""
 
-    def __init__(self, port):
-        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+    def __init__(self, port, options=()):
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options)
 
     def bytes(self, method, data, *metadata):
         call = self._channel.unary_unary(f"/{SERVICE.full_name}/{method}")
         answer, made = call.with_call(data, metadata=metadata, timeout=10)
-        return answer, dict(made.initial_metadata())
+        assert not list(made.initial_metadata())  # a proxy can ask another version while nothing was sent
+        return answer, dict(made.trailing_metadata())
 
     def ask(self, method, message, *metadata):
         answer, back = self.bytes(method, message.SerializeToString(), *metadata)
@@ -39,7 +43,9 @@ class Client:
         data = message if isinstance(message, bytes) else message.SerializeToString()
         with pytest.raises(grpc.RpcError) as refused:
             self.bytes(method, data, *metadata)
-        return refused.value.code().name, refused.value.details()
+        error = refused.value
+        assert not list(error.initial_metadata())
+        return error.code().name, error.details()
 
     def close(self):
         self._channel.close()
@@ -173,6 +179,66 @@ def test_a_callers_mistake_has_its_code_and_names_the_field(process, client, mes
     found, text = client.refused("ModelInfer", message)
     assert (found, says in text) == (code, True), text
     assert len(process.logged()) == rows
+
+
+def test_a_refusal_says_which_version_refuses(client):
+    with pytest.raises(grpc.RpcError) as refused:
+        client.bytes("ModelInfer", b"\xff")
+    assert ("mainspring-version", "1") in list(refused.value.trailing_metadata())
+
+
+def test_a_call_that_ends_without_a_message_is_refused_at_once(client):
+    empty = client._channel.stream_unary(f"/{SERVICE.full_name}/ModelInfer")
+    with pytest.raises(grpc.RpcError) as refused:
+        empty(iter(()), timeout=5)
+    assert refused.value.code().name == "INVALID_ARGUMENT"
+    assert refused.value.details() == "message: no whole message; valid: one ModelInferRequest"
+
+
+def check_health(client, data):
+    return client._channel.unary_unary(f"/{HEALTH}/Check")(data, timeout=5)
+
+
+@pytest.mark.parametrize("service", ["", SERVICE.full_name, HEALTH])
+def test_health_as_probes_ask_for_it(client, service):
+    asked = StringValue(value=service).SerializeToString()
+    assert check_health(client, asked) == b"\x08\x01"
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "says"),
+    [
+        (StringValue(value="snow").SerializeToString(), "NOT_FOUND", "no service 'snow' here; valid: none, inference"),
+        (b"\xff", "INVALID_ARGUMENT", "no HealthCheckRequest"),
+    ],
+)
+def test_health_of_what_is_not_here(client, data, code, says):
+    with pytest.raises(grpc.RpcError) as refused:
+        check_health(client, data)
+    assert refused.value.code().name == code
+    assert says in refused.value.details()
+
+
+def test_a_predictor_that_ends_is_not_serving_and_answers_who_still_comes(model, tmp_path):
+    with running(model[0], tmp_path, grpc_port=free_port(), drain_seconds=2.0) as one:
+        client = Client(one.config.grpc_port)
+        assert check_health(client, b"") == b"\x08\x01"
+        one.child.terminate()
+        until = time.monotonic() + 1.5
+        while check_health(client, b"") != b"\x08\x02":
+            assert time.monotonic() < until
+        assert client.ask("ModelInfer", ASKED)[0].outputs
+        client.close()
+
+
+def test_workers_share_the_port(model, tmp_path):
+    with running(model[0], tmp_path, grpc_port=free_port(), workers=2) as one:
+        for _ in range(60):
+            client = Client(one.config.grpc_port, [("grpc.use_local_subchannel_pool", 1)])
+            client.ask("ModelInfer", ASKED)
+            client.close()
+        written = [path for path in Path(one.config.segments).iterdir() if path.stat().st_size > 1000]
+        assert (len(written), len(one.logged())) == (2, 60)
 
 
 def test_an_id_that_no_metadata_can_hold_comes_back_in_the_message_only(client):

@@ -192,11 +192,15 @@ class Context:
     def invocation_metadata(self):
         return (("mainspring-cohort", "a"), ("trace-bin", b"\xff"))
 
-    async def send_initial_metadata(self, metadata):
+    def set_trailing_metadata(self, metadata):
         pass
 
-    async def abort(self, code, details):
+    async def abort(self, code, details, trailing_metadata):
         raise Refused(code.name, details)
+
+
+async def one(message):
+    yield message
 
 
 def call(served, method, data):
@@ -204,7 +208,7 @@ def call(served, method, data):
     answers = {"ModelInfer": api._model_infer, "ModelMetadata": api._model_metadata, "ModelReady": api._model_ready}
     handler = api._handler(getattr(oip, f"{method}Request"), answers[method])
     try:
-        return asyncio.run(handler(data, Context()))
+        return asyncio.run(handler(one(data), Context()))
     except Refused as refused:
         code, details = refused.args
         assert code in ("INVALID_ARGUMENT", "NOT_FOUND")

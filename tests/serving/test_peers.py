@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from mainspring.adapters.envoy.router import EnvoyRouter
+from mainspring.domain.rollout import Endpoint, Rollout
+from mainspring.settings.paths import ProjectPaths
+from tests.adapters.traffic.backends import SETTINGS
 from tests.serving.models import infer, tensor
 from tests.serving.real import body_of
 
@@ -15,8 +19,22 @@ PEERS = Path(__file__).parent / "peers"
 
 
 @pytest.fixture
-def asked(process, tmp_path):
-    """What a peer's `client.py` printed; its environment is made from its requirements, or the test skipped."""
+def proxied(process, tmp_path):
+    """An Envoy in front of the predictor."""
+    router = EnvoyRouter(SETTINGS, ProjectPaths(tmp_path / "project"))
+    config = process.config
+    endpoint = Endpoint(config.version, "127.0.0.1", config.port, True, grpc_port=config.grpc_port)
+    router.apply(Rollout("none", config.version), [endpoint])
+    yield router.address()
+    router.close()
+
+
+@pytest.fixture
+def asked(process, proxied, tmp_path):
+    """What a peer's `client.py` printed, the same by a predictor's own ports and by Envoy's one port for both wires.
+
+    Its environment is made from its requirements, or the test skipped.
+    """
 
     def ask(peer):
         python = tmp_path / "venv" / "bin" / "python"
@@ -26,12 +44,17 @@ def asked(process, tmp_path):
             _uv("pip", "sync", "--quiet", "--python", python, "--require-hashes", locked)
         except subprocess.CalledProcessError as error:
             pytest.skip(f"{peer}'s client cannot be installed here: {error.stderr.strip()[-300:]}")
-        address = f"127.0.0.1:{process.config.grpc_port}"
-        command = [python, "-W", "ignore", PEERS / peer / "client.py", process.url, address]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environ)
-        assert told.returncode == 0, told.stderr
-        return json.loads(told.stdout)
+
+        def told(url, address):
+            command = [python, "-W", "ignore", PEERS / peer / "client.py", url, address]
+            found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environ)
+            assert found.returncode == 0, found.stderr
+            return json.loads(found.stdout.replace(url, "URL"))
+
+        behind = told(proxied, proxied.removeprefix("http://"))
+        assert behind == told(process.url, f"127.0.0.1:{process.config.grpc_port}")
+        return behind
 
     return ask
 

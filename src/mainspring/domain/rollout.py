@@ -199,7 +199,10 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A predictor process for one model version. `build` tells builds of the same version apart."""
+    """A predictor process for one model version. `build` tells builds of the same version apart.
+
+    `port` is REST's, `grpc_port` gRPC's, 0 for none.
+    """
 
     version: str
     host: str
@@ -208,3 +211,4 @@ class Endpoint:
     pid: int | None = None
     build: str = ""
     reason: str = ""
+    grpc_port: int = 0

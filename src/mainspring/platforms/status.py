@@ -148,7 +148,7 @@ def lines(found: Status) -> list[tuple[str, str]]:
     if serving.version:
         since = f", champion since {serving.since:%Y-%m-%d %H:%M} UTC" if serving.since else ""
         text.append(("serving", f"version {serving.version}{since}"))
-        text.append(("address", serving.address or "nothing answers"))
+        text.append(("address", _address_in_words(serving)))
     else:
         text.append(("serving", "no version yet"))
     text += rollout_lines(found)
@@ -179,8 +179,16 @@ def rollout_lines(found: Status) -> list[tuple[str, str]]:
     for one in serving.predictors:
         name = f"version {one.version}" + (f" build {one.build}" if one.build else "")
         state = "ready" if one.ready else one.reason or "not ready"
-        text.append(("predictor", f"{name}: {state}, port {one.port}, process {one.pid}"))
+        ports = f"port {one.port}" + (f", gRPC port {one.grpc_port}" if one.grpc_port else "")
+        text.append(("predictor", f"{name}: {state}, {ports}, process {one.pid}"))
     return text
+
+
+def _address_in_words(serving: Serving) -> str:
+    if not serving.address:
+        return "nothing answers"
+    over_grpc = serving.predictors and all(one.grpc_port for one in serving.predictors)
+    return serving.address + (", over gRPC at the same port" if over_grpc else "")
 
 
 def _serving(loaded: LoadedProject, rollout: Rollout, decisions: Sequence[Decision]) -> Serving:

@@ -1,12 +1,14 @@
 """gRPC: the Open Inference Protocol's service on one `Predictor`, in the predictor's own process and event loop.
 
-What REST has in headers is metadata here, both ways. Inputs that come as bytes are answered with bytes.
+What REST has in headers is metadata here: a caller's initial one, an answer's trailing one. Headers, message and status go
+out at once: until then a proxy can ask another version, however this process ends, and a refusal is known by its only headers.
+Inputs that come as bytes are answered with bytes.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import grpc
@@ -17,6 +19,7 @@ from mainspring.domain.errors import ConfigError, MainspringError
 from mainspring.serving import open_inference_pb2 as oip
 from mainspring.serving import protocol
 from mainspring.serving.errors import NotReady, RequestError
+from mainspring.serving.grpc_health import health_handlers
 from mainspring.serving.predictor import Answered, Predictor
 from mainspring.serving.tensors import AnyTensor, RawTensor, Tensor, doubles, texts
 
@@ -39,7 +42,7 @@ CONTENTS = {
 
 _Asked = TypeVar("_Asked", bound=Message)
 Metadata = dict[str, str]
-Handler = Callable[[bytes, Any], Awaitable[bytes]]
+Handler = Callable[[AsyncIterator[bytes], Any], Awaitable[bytes]]
 
 
 class GrpcApi:
@@ -65,7 +68,7 @@ class GrpcApi:
             "ModelInfer": self._handler(oip.ModelInferRequest, self._model_infer, self._count),
         }
         return grpc.method_handlers_generic_handler(
-            SERVICE.full_name, {name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()}
+            SERVICE.full_name, {name: grpc.stream_unary_rpc_method_handler(call) for name, call in calls.items()}
         )
 
     def _handler(
@@ -74,13 +77,20 @@ class GrpcApi:
         answer: Callable[[_Asked, Metadata], tuple[Message, str]],
         count: Callable[[str], None] = lambda code: None,
     ) -> Handler:
-        """A call from bytes to bytes: gRPC itself would answer INTERNAL to bytes that are no message."""
+        """A call from bytes to bytes: gRPC itself would answer INTERNAL to bytes that are no message.
 
-        async def handle(data: bytes, context: Any) -> bytes:
+        It reads a stream of one: of a call that ends before its message is whole, gRPC would tell nobody, and never answer.
+        """
+
+        async def handle(messages: AsyncIterator[bytes], context: Any) -> bytes:
             metadata = {key: value for key, value in context.invocation_metadata() if isinstance(value, str)}
+            data = b""
             try:
+                data = await anext(messages)
                 asked = kind.FromString(data)
                 answered, whole = answer(asked, metadata)
+            except StopAsyncIteration:
+                refusal = RequestError("no whole message", where="message", valid=f"one {kind.__name__}")
             except DecodeError:
                 refusal = RequestError(f"{len(data)} bytes that are no {kind.__name__}", where="message")
             except RequestError as error:
@@ -91,12 +101,11 @@ class GrpcApi:
                 # An id from a message may hold what no metadata can.
                 own = [("mainspring-request-id", whole)] if whole and whole.isascii() and whole.isprintable() else []
                 count("OK")
-                await context.send_initial_metadata((*self._stamp, *own))
+                context.set_trailing_metadata((*self._stamp, *own))
                 message: bytes = answered.SerializeToString()
                 return message
             count(refusal.grpc_code)
-            await context.send_initial_metadata(tuple(self._stamp))
-            await context.abort(grpc.StatusCode[refusal.grpc_code], refusal.text)
+            await context.abort(grpc.StatusCode[refusal.grpc_code], refusal.text, tuple(self._stamp))
             raise AssertionError("unreachable")
 
         return handle
@@ -160,10 +169,11 @@ async def start(predictor: Predictor) -> Any:
         options=[
             ("grpc.max_receive_message_length", config.max_body_bytes),
             ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),
+            # Workers share the port, as they do REST's; nobody else's process gets it.
+            ("grpc.so_reuseport", int(config.workers > 1)),
         ]
     )
-    server.add_generic_rpc_handlers((GrpcApi(predictor).handlers(),))
+    server.add_generic_rpc_handlers((GrpcApi(predictor).handlers(), health_handlers(predictor)))
     try:
         server.add_insecure_port(f"{config.host}:{config.grpc_port}")
     except RuntimeError as error:

@@ -178,7 +178,7 @@ def main(path: Path) -> int:
     try:
         config = read_config(path)
         # Whoever started this process may have been killed before it wrote down where to find it.
-        os.pwrite(lock, f"{os.getpid()} {config.port}".encode(), 0)
+        os.pwrite(lock, f"{os.getpid()} {config.port} {config.grpc_port}".encode(), 0)
         log = log.bind(model=config.name, version=config.version, build=config.build)
         listening = _listen(config)
         metrics = PredictorMetrics.of(config, load_card(Path(config.model)))

@@ -235,7 +235,7 @@ class ServingSettings(Part):
     """What becomes of an answer that cannot be logged, as on a full disk: 503, or it goes out unlogged. Refused by default: what
     is not in the log is seen by no test of a rollout, no drift report and no label. Both are counted, and said once."""
     grpc: bool = False
-    """Whether each predictor answers over gRPC, too, at a free port that its `serve.json` names."""
+    """Whether callers are answered over gRPC, too, at `port`. Off by default: each predictor would take memory for it."""
     workers: int = Field(default=1, ge=1, le=256)
     """Processes that serve each version on its port. One by default: it keeps one core busy, and a laptop serves two
     versions, trains and replays beside it."""

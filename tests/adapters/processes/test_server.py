@@ -13,7 +13,7 @@ import pytest
 from tests.serving.models import RAIN, version, write_model
 
 from mainspring.adapters.processes.alive import is_same, start_time
-from mainspring.adapters.processes.server import LaptopModelServer, wait_ready
+from mainspring.adapters.processes.server import LaptopModelServer, look, wait_ready
 from mainspring.domain.log_record import decode_row, frames, read_header
 from mainspring.settings.paths import ProjectPaths
 from mainspring.settings.project import ProjectSettings, ServingSettings
@@ -122,20 +122,24 @@ def test_a_killed_predictor_comes_back_and_what_it_acknowledged_is_logged_once(s
 def test_a_predictor_answers_over_grpc_where_the_project_says_so_also_when_it_came_back(model, tmp_path):
     server = make(tmp_path, SETTINGS.model_copy(update={"serving": ServingSettings(grpc=True)}))
 
-    def answers():
-        port = json.loads((ProjectPaths(tmp_path).serving / "1" / "serve.json").read_bytes())["grpc_port"]
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+    def answers(endpoint):
+        with grpc.insecure_channel(f"127.0.0.1:{endpoint.grpc_port}") as channel:
             live = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
             return live(b"", timeout=10) == b"\x08\x01"
 
     server.start(version(), model)
     first = wait_ready(server, "1")
-    assert answers()
+    assert answers(first)
+    assert look(ProjectPaths(tmp_path)) == [first]
+    (ProjectPaths(tmp_path).serving / "1" / "endpoint.json").unlink()  # as if killed before it was written
+    server.start(version(), model)
+    assert wait_ready(server, "1") == first
     os.kill(first.pid, signal.SIGKILL)
     while is_same(first.pid, start_time(first.pid)):
         time.sleep(0.01)
-    assert wait_ready(server, "1").pid != first.pid
-    assert answers()
+    again = wait_ready(server, "1")
+    assert again.pid != first.pid
+    assert answers(again)
     server.stop("1")
 
 

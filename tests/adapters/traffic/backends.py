@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.adapters.traffic.grpc_side import GrpcSide
+
 from mainspring.domain.rollout import Endpoint
 from mainspring.settings.project import ProjectSettings
 
@@ -44,17 +46,19 @@ class _Handler(BaseHTTPRequestHandler):
 class Backend(ThreadingHTTPServer):
     """One version: `status` is what it answers, `got` the headers of what it was asked, `going` cleared makes it hang.
 
-    It says nothing of connections that a proxy dropped.
+    It says nothing of connections that a proxy dropped. With `wire` grpc it answers over that, too.
     """
 
     daemon_threads = True
     request_queue_size = 1_000
 
-    def __init__(self, name):
+    def __init__(self, name, wire="rest"):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.name, self.status, self.got = name, 200, []
         self.going = threading.Event()
         self.going.set()
+        self.grpc = GrpcSide(self) if wire == "grpc" else None
+        self._dead = False
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request, client_address):
@@ -62,21 +66,30 @@ class Backend(ThreadingHTTPServer):
 
     def endpoint(self):
         """Where it is."""
-        return Endpoint(self.name, "127.0.0.1", self.server_address[1], True)
+        port = self.grpc.port if self.grpc else 0
+        return Endpoint(self.name, "127.0.0.1", self.server_address[1], True, grpc_port=port)
+
+    def die(self):
+        """Listen no longer."""
+        self._dead = True
+        self.shutdown()
+        self.server_close()
+        if self.grpc:
+            self.grpc.close()
 
     def close(self):
         """End it."""
         self.going.set()
-        self.shutdown()
-        self.server_close()
+        if not self._dead:
+            self.die()
 
 
-def ask(router, name, body=b"{}", **headers):
+def ask(router, name, body=b"{}", path="/v2/models/rain/infer", **headers):
     """Ask one question; the status, and what the predictor that answered said it got."""
     connection = HTTPConnection(router.address().removeprefix("http://"), timeout=10)
     try:
         named = {key.replace("_", "-"): value for key, value in headers.items()}
-        connection.request("POST", "/v2/models/rain/infer", body, {"x-request-id": name, **named})
+        connection.request("POST", path, body, {"x-request-id": name, **named})
         answer = connection.getresponse()
         said = answer.read()
         return answer.status, json.loads(said) if said.startswith(b"{") else {}
@@ -86,5 +99,10 @@ def ask(router, name, body=b"{}", **headers):
 
 def many(router, count, prefix="q", **headers):
     """Ask so many, eight at a time; each has its own id."""
+    return at_once(lambda name: ask(router, name, **headers), count, prefix)
+
+
+def at_once(question, count, prefix):
+    """What is answered to so many questions, eight of them at a time, each with its own id."""
     with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(lambda place: ask(router, f"{prefix}{place}", **headers), range(count)))
+        return list(pool.map(lambda place: question(f"{prefix}{place}"), range(count)))

@@ -4,7 +4,6 @@ import hashlib
 from dataclasses import replace
 
 import pytest
-from tests.adapters.traffic.backends import ask, many
 
 from mainspring.domain.rollout import Rollout
 
@@ -31,19 +30,20 @@ def rounds(routed, users, rollout=STICKY):
 
 def test_a_predictor_and_the_log_know_a_hash_of_the_user_alone(routed):
     routed.apply(STICKY)
-    for key in KEYS:
-        _, answer = ask(routed.router, "q1", x_user=key, mainspring_user="forged")
+    keys = [key for key in KEYS if key.isascii() or routed.wire == "rest"]  # metadata is ASCII
+    for key in keys:
+        _, answer = routed.ask("q1", x_user=key, mainspring_user="forged")
         assert answer["mainspring-user"] == hashed(key)
-    rounds(routed, len({hashed(key) for key in KEYS}))
+    rounds(routed, len({hashed(key) for key in keys}))
     members = routed.evidence.members(STICKY.id, 50)
-    assert set(members.column("user").to_pylist()) == {hashed(key) for key in KEYS}
+    assert set(members.column("user").to_pylist()) == {hashed(key) for key in keys}
 
 
 @pytest.mark.parametrize("rollout", [STICKY, replace(STICKY, sticky_header=""), Rollout("none", "1")])
 def test_who_has_no_key_has_no_hash_and_forges_none(routed, rollout):
     routed.apply(rollout)
     for header in ({}, {"x_user": ""}):
-        _, answer = ask(routed.router, "q1", mainspring_user="forged", **header)
+        _, answer = routed.ask("q1", mainspring_user="forged", **header)
         assert "mainspring-user" not in answer
 
 
@@ -51,7 +51,7 @@ def test_another_rollout_knows_another_hash(routed):
     seen = set()
     for salt in (SALT, "a0" * 16):
         routed.apply(replace(STICKY, salt=salt))
-        seen.add(ask(routed.router, "q1", x_user="eva")[1]["mainspring-user"])
+        seen.add(routed.ask("q1", x_user="eva")[1]["mainspring-user"])
     assert len(seen) == 2
 
 
@@ -60,8 +60,8 @@ def test_a_user_counts_once_however_often_he_asks_and_fails(routed):
     routed.apply(STICKY)
     arms = {}
     for place in range(20):
-        arms[place] = ask(routed.router, f"q{place}", x_user=f"u{place}")[1]["mainspring-arm"]
-    many(routed.router, 200, "heavy", x_user="u0")
+        arms[place] = routed.ask(f"q{place}", x_user=f"u{place}")[1]["mainspring-arm"]
+    routed.many(200, "heavy", x_user="u0")
     routed.counts(STICKY.id, 220)
     ours = sum(arm == "candidate" for arm in arms.values())
     (step,) = rounds(routed, 20)
@@ -73,8 +73,8 @@ def test_a_user_counts_once_however_often_he_asks_and_fails(routed):
 
 def test_requests_without_a_key_count_each_for_itself_and_cohorts_not_at_all(routed):
     routed.apply(replace(STICKY, cohort_header="x-group", cohorts={"b": "candidate"}))
-    many(routed.router, 30)
-    many(routed.router, 30, "c", x_group="b", x_user="u1")
+    routed.many(30)
+    routed.many(30, "c", x_group="b", x_user="u1")
     routed.counts(STICKY.id, 60)
     (step,) = rounds(routed, 30)
     assert step.users("candidate") + step.users("stable") == 30
@@ -84,7 +84,7 @@ def test_a_ramp_begins_a_round_and_counts_everybody_anew(routed):
     for weight in (20, 60):
         routed.apply(replace(STICKY, weight_percent=weight))
         for place in range(60):
-            ask(routed.router, f"w{weight}-{place}", x_user=f"u{place}")
+            routed.ask(f"w{weight}-{place}", x_user=f"u{place}")
         routed.counts(STICKY.id, 60)
     first, second = rounds(routed, 120)
     assert [first.weight_percent, second.weight_percent] == [20, 60]

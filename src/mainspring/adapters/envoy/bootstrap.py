@@ -1,7 +1,8 @@
 """What Envoy starts with: the listeners, where routes and clusters come from, what is logged, and the admin page.
 
 Copies of requests (shadows) take a second listener, inside Envoy: nobody waits for it, and what it logs is the only word on
-how they ended, since Envoy forgets a copy as soon as it is sent. At most `MOST_SHADOWS` are under way; more are dropped.
+how they ended, since Envoy forgets a copy as soon as it is sent. At most `MOST_SHADOWS` of each wire are under way; more are
+dropped. Each listener answers REST and gRPC: HTTP/2 is told from HTTP/1.1 by its first bytes.
 """
 
 from __future__ import annotations
@@ -9,45 +10,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mainspring.adapters.envoy.clusters import TYPE, address, static
-from mainspring.adapters.envoy.routes import ARM, COHORT, LUA, ROLE, ROLLOUT, ROUTES, SHADOW_OF, SHADOWS, WEIGHT
-from mainspring.adapters.envoy.user_hash import USER
+from mainspring.adapters.envoy.access_log import ACCESS_LOG, ANSWER, ATTEMPT, attempt_failed
+from mainspring.adapters.envoy.clusters import TYPE, WIRES, address, static
+from mainspring.adapters.envoy.routes import LUA, ROUTES, SHADOW_OF, SHADOWS, shadows_name
 
-ACCESS_LOG = "access.log"
 MOST_SHADOWS = 256
-_REQUEST = {
-    "at": "%START_TIME(%Y-%m-%dT%H:%M:%S.%3fZ)%",
-    "id": "%REQ(X-REQUEST-ID)%",
-    "arm": f"%REQ({ARM})%",
-    "rollout": f"%REQ({ROLLOUT})%",
-    "role": f"%REQ({ROLE})%",
-    "weight": f"%REQ({WEIGHT})%",
-    "cohort": f"%REQ({COHORT})%",
-    "user": f"%REQ({USER})%",
-    "code": "%RESPONSE_CODE%",
-    "flags": "%RESPONSE_FLAGS%",
-    "upstream": "%UPSTREAM_CLUSTER_RAW%",
-    "event_at": "%REQ(MAINSPRING-EVENT-AT)%",
-    "method": "%REQ(:METHOD)%",
-    "path": "%REQ(:PATH)%",
-}
-# One line for each request, as its caller saw it, and before it one for each attempt at it that failed.
-_ANSWER = {
-    **_REQUEST,
-    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
-    "us": "%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%",
-}
 # Without a script of its own: the route of users with a key brings it.
 _HASHING = {
     "name": LUA,
     "typed_config": {"@type": f"{TYPE}.extensions.filters.http.lua.v3.Lua", "clear_route_cache": False},
 }
-_ATTEMPT = {**_REQUEST, "failed_attempt": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%"}
 
 
 def bootstrap(folder: Path, *, port: int, admin_port: int, timeout_seconds: float) -> dict[str, Any]:
     """Envoy's bootstrap for callers on `port`, its files in `folder`, and shadows that end as an attempt would."""
-    answers = _log(folder, _ANSWER)
+    answers = _log(folder, ANSWER)
     routed = {"rds": {"route_config_name": ROUTES, "config_source": _watched(folder, "routes")}}
     callers = _manager("callers", answers, routed, [_HASHING, _router(folder)])
     onwards = {
@@ -76,7 +53,10 @@ def bootstrap(folder: Path, *, port: int, admin_port: int, timeout_seconds: floa
                 {"name": "callers", "address": address("127.0.0.1", port), **_chain(callers)},
                 {"name": SHADOWS, "internal_listener": {}, **_chain(shadows)},
             ],
-            "clusters": [{k: v for k, v in static(SHADOWS, internal, most=MOST_SHADOWS).items() if k != "@type"}],
+            "clusters": [
+                {k: v for k, v in static(shadows_name(wire), internal, wire, most=MOST_SHADOWS).items() if k != "@type"}
+                for wire in WIRES
+            ],
         },
     }
 
@@ -113,9 +93,7 @@ def _router(folder: Path | None) -> dict[str, Any]:
     """The filter that sends a request on; with a folder it also logs attempts that failed."""
     router: dict[str, Any] = {"@type": f"{TYPE}.extensions.filters.http.router.v3.Router"}
     if folder is not None:
-        failed = {"comparison": {"op": "GE", "value": {"default_value": 500, "runtime_key": "mainspring.failed"}}}
-        either = {"or_filter": {"filters": [{"status_code_filter": failed}, {"response_flag_filter": {}}]}}
-        router["upstream_log"] = [_log(folder, _ATTEMPT) | {"filter": either}]
+        router["upstream_log"] = [_log(folder, ATTEMPT) | {"filter": attempt_failed()}]
     return {"name": "envoy.filters.http.router", "typed_config": router}
 
 

@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mainspring.adapters.envoy.bootstrap import ACCESS_LOG
-from mainspring.adapters.envoy.tally import Tally, user_error
+from mainspring.adapters.envoy.access_log import ACCESS_LOG, failure, flags, is_prediction, user_error
+from mainspring.adapters.envoy.tally import Tally
 from mainspring.adapters.envoy.user_book import Place, UserBook
 from mainspring.domain.log_record import ARMS, SegmentHeader, from_prediction, microseconds
 from mainspring.domain.prediction import Prediction
@@ -39,7 +39,7 @@ class _Place:
 
 
 class EnvoyEvidence:
-    """`MetricsSource` on the access log, read on from where it was left. Only predictions (POST) count.
+    """`MetricsSource` on the access log, read on from where it was left. Only requests for predictions count.
 
     Copies of requests (shadows) are counted for themselves. Latency is what the caller waited, fail-over included, or for
     a shadow what its answer took. Users are remembered in a file (`user_book`); without `writes` only what a loop wrote there
@@ -172,7 +172,7 @@ def _read(path: Path, place: _Place) -> Iterator[dict[str, Any]]:
                 # An Envoy that was killed may leave half a line, and the next one goes on behind it.
                 Log().warning("a line of the access log cannot be read", path=str(path), offset=place.offset)
                 continue
-            if line["method"] == "POST":
+            if is_prediction(line):
                 yield line
 
 
@@ -197,7 +197,7 @@ def _failure(line: dict[str, Any]) -> Prediction:
         outcome="failed",
         event_at=_event_at(line),
         latency_seconds=(line["us"] or 0) / 1e6,
-        reason=f"{line['code'] or 'no answer'} {line['flags'] or ''}".strip(),
+        reason=f"{failure(line) or 'no answer'} {flags(line)}".strip(),
     )
 
 

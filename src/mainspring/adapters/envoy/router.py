@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from mainspring.adapters.envoy import routes
-from mainspring.adapters.envoy.bootstrap import ACCESS_LOG, bootstrap
-from mainspring.adapters.envoy.clusters import cluster_name, clusters, destinations
+from mainspring.adapters.envoy.access_log import ACCESS_LOG
+from mainspring.adapters.envoy.bootstrap import bootstrap
+from mainspring.adapters.envoy.clusters import cluster_name, clusters, destinations, needed, wires
 from mainspring.adapters.envoy.process import EnvoyProcess
 from mainspring.adapters.envoy.watched import WatchedFile
 from mainspring.adapters.processes.ports import free_port
@@ -27,6 +28,7 @@ class EnvoyRouter:
 
     def __init__(self, settings: ProjectSettings, paths: ProjectPaths) -> None:
         self._port = settings.serving.port
+        self._workers = settings.serving.workers
         self._timeout = settings.serving.timeout.total_seconds()
         self._folder = paths.proxy
         self._envoy = EnvoyProcess(paths.proxy)
@@ -42,8 +44,8 @@ class EnvoyRouter:
         requests has no endpoint. After an error requests go where they went before.
         """
         _have_endpoints(rollout, endpoints)
-        wanted = clusters(rollout, endpoints)
-        route = routes.routes(rollout, timeout_seconds=self._timeout)
+        wanted = clusters(rollout, endpoints, workers=self._workers)
+        route = routes.routes(rollout, wires(rollout, endpoints), timeout_seconds=self._timeout)
         target = (routes.discovery(wanted)[0], routes.discovery([route])[0])
         alive = self._envoy.alive()
         if alive and target == self._confirmed:
@@ -68,7 +70,7 @@ class EnvoyRouter:
         return cast(Mapping[Arm, int], routes.weights(self._reported_routes()))
 
     def address(self) -> str:
-        """The base URL that callers use; a free port is chosen once and kept."""
+        """The base URL that callers use, over gRPC its host and port; a free port is chosen once and kept."""
         return f"http://127.0.0.1:{self._callers_port()}"
 
     def prepare(self) -> None:
@@ -129,7 +131,7 @@ class EnvoyRouter:
         return dict(configs[0]["route_config"]) if configs else {}
 
     def _other_routes(self, resources: Sequence[dict[str, Any]]) -> str:
-        return "" if routes.weights(self._reported_routes()) == routes.weights(resources[0]) else "a weight"
+        return "" if routes.all_weights(self._reported_routes()) == routes.all_weights(resources[0]) else "a weight"
 
     def _other_clusters(self, resources: Sequence[dict[str, Any]]) -> str:
         dump = json.loads(self._envoy.ask("/config_dump?resource=dynamic_active_clusters"))
@@ -155,10 +157,7 @@ class EnvoyRouter:
 
 def _have_endpoints(rollout: Rollout, endpoints: Sequence[Endpoint]) -> None:
     """Envoy takes a route to a cluster that is not there, and answers its requests with 503."""
-    wanted = [(rollout.stable, "")]
-    if rollout.splits or rollout.mirrors:
-        wanted.append((rollout.candidate, rollout.candidate_build))
     known = {(one.version, one.build) for one in endpoints}
-    missing = [cluster_name(*one) for one in wanted if one not in known]
+    missing = [cluster_name(*one) for one in needed(rollout) if one not in known]
     if missing:
         raise TemporaryError(f"no predictor for {', '.join(missing)}; requests go where they went", where=rollout.id)

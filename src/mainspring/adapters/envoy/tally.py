@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import Any
 
+from mainspring.adapters.envoy.access_log import failure, flags, user_error
 from mainspring.domain.rollout import LATENCY_EDGES_SECONDS, Arm, ArmCounts, EvidenceBatch, latency_bucket
 
 BATCH_REQUESTS = 100
 """Requests of both arms in a full batch."""
-
-
-def user_error(line: Mapping[str, Any]) -> bool:
-    """Whether the caller got an error, or no answer."""
-    code = line["code"] or 0
-    return bool(code == 0 or code >= 500)
 
 
 class Counts:
@@ -66,7 +60,7 @@ class Tally:
         """Count one line of the access log."""
         arm: Arm = line["arm"]
         if "failed_attempt" in line:
-            status = str(line["code"] or line["flags"] or "no answer")
+            status = failure(line) or flags(line) or "no answer"
             self.failed_attempts.setdefault(arm, Counter())[status] += 1
             return
         seconds = (line["us"] or 0) / 1e6

@@ -6,7 +6,8 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mainspring.adapters.envoy.tally import Counts, user_error
+from mainspring.adapters.envoy.access_log import user_error
+from mainspring.adapters.envoy.tally import Counts
 from mainspring.domain.rollout import Arm, UserRound
 
 HOUR = 3600 * 1_000_000

@@ -1,7 +1,7 @@
 """`LaptopModelServer`: predictor processes on this machine, one for each version and build.
 
 A predictor is a folder with `serve.json` and `endpoint.json`; its process outlives the loop, and the next loop finds it by
-what is written there, or by the lock that the process holds and signs with its id and port. A predictor that died is
+what is written there, or by the lock that the process holds and signs with its id and ports. A predictor that died is
 started again, each time after a longer wait (`restarts`); then it is given up, and its end is its reason until some time
 has passed. One that hangs is killed, and so started again.
 """
@@ -74,8 +74,8 @@ class LaptopModelServer:
         signed = held(folder / LOCK)
         if signed is not None:
             # Started, but its starter was killed before it wrote that down.
-            if len(signed) == 2:
-                self._put(folder, version.version, build, signed[1], signed[0], 1)
+            if signed:
+                self._put(folder, version.version, build, signed, 1)
             return
         serving, features = self._settings.serving, self._settings.features
         config = ServeConfig(
@@ -100,7 +100,7 @@ class LaptopModelServer:
             **self._log_policy(),
         )
         _write(folder / CONFIG, to_json(config, indent=2))
-        self._spawn(folder, config.version, build, config.port, 1)
+        self._spawn(folder, config.version, build, [config.port, config.grpc_port], 1)
 
     def endpoints(self) -> Sequence[Endpoint]:
         """The predictors that should run, whether they are ready, and why not."""
@@ -164,11 +164,11 @@ class LaptopModelServer:
             self._watch(known, ready)
         elif signed is not None:
             # Two were started, because the first could not be written down in time: who holds the lock is the one.
-            if len(signed) == 2:
-                known = self._put(folder, known["version"], known["build"], signed[1], signed[0], known["starts"])
+            if signed:
+                known = self._put(folder, known["version"], known["build"], signed, known["starts"])
         else:
             known, reason = self._supervise(folder, known)
-        return Endpoint(known["version"], "127.0.0.1", known["port"], ready, known["pid"], known["build"], reason)
+        return _known_endpoint(known, ready, reason)
 
     def _watch(self, known: dict[str, Any], ready: bool) -> None:
         """Kill a predictor that was ready and then said nothing for long: what hangs never ends by itself."""
@@ -203,9 +203,10 @@ class LaptopModelServer:
         config["grpc_port"] = free_port() if config.get("grpc_port") else 0
         config |= self._log_policy()
         _write(folder / CONFIG, json.dumps(config, indent=2).encode())
-        return self._spawn(folder, known["version"], known["build"], config["port"], starts)
+        ports = [config["port"], config["grpc_port"]]
+        return self._spawn(folder, known["version"], known["build"], ports, starts)
 
-    def _spawn(self, folder: Path, version: str, build: str, port: int, starts: int) -> dict[str, Any]:
+    def _spawn(self, folder: Path, version: str, build: str, ports: list[int], starts: int) -> dict[str, Any]:
         with (folder / OUTPUT).open("ab") as output:
             child = subprocess.Popen(
                 [sys.executable, "-m", "mainspring.serving.process", str(folder / CONFIG)],
@@ -216,13 +217,15 @@ class LaptopModelServer:
                 env=environment(self._settings.log),
             )
         self._children.append(child)
-        return self._put(folder, version, build, port, child.pid, starts)
+        return self._put(folder, version, build, [child.pid, *ports], starts)
 
-    def _put(self, folder: Path, version: str, build: str, port: int, pid: int, starts: int) -> dict[str, Any]:
+    def _put(self, folder: Path, version: str, build: str, signed: list[int], starts: int) -> dict[str, Any]:
+        pid, port, grpc_port = (*signed, 0)[:3]  # a predictor of an earlier Mainspring signs without the last
         known = {
             "version": version,
             "build": build,
             "port": port,
+            "grpc_port": grpc_port,
             "pid": pid,
             "started": start_time(pid),
             "starts": starts,
@@ -255,9 +258,7 @@ def look(paths: ProjectPaths) -> list[Endpoint]:
         lives = is_same(known["pid"], known["started"])
         ready = lives and _is_ready(known["port"])
         reason = "" if lives else "its process ended"
-        found.append(
-            Endpoint(known["version"], "127.0.0.1", known["port"], ready, known["pid"], known["build"], reason)
-        )
+        found.append(_known_endpoint(known, ready, reason))
     return found
 
 
@@ -269,6 +270,19 @@ def wait_ready(server: LaptopModelServer, version: str, build: str = "", *, with
         if one.ready or one.reason or time.monotonic() > until:
             return one
         time.sleep(0.05)
+
+
+def _known_endpoint(known: dict[str, Any], ready: bool, reason: str) -> Endpoint:
+    return Endpoint(
+        known["version"],
+        "127.0.0.1",
+        known["port"],
+        ready,
+        known["pid"],
+        known["build"],
+        reason,
+        known.get("grpc_port", 0),  # an earlier Mainspring wrote none
+    )
 
 
 def _is_ready(port: int) -> bool:
