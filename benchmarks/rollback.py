@@ -176,7 +176,7 @@ class Loop:
 
 def _counted(access_log: Path, rollout: str, healthy: int) -> Found:
     """From the lines of one rollout, in the order in which Envoy wrote them."""
-    from mainspring.adapters.envoy.tally import user_error
+    from mainspring.adapters.envoy.access_log import user_error
     from mainspring.rollout.evidence.budget import Budget
     from mainspring.rollout.evidence.errors import ErrorBatch, ErrorLimits, ErrorProcess, judge_errors
     from mainspring.settings.rollout import RolloutSettings
