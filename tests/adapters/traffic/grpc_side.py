@@ -7,7 +7,14 @@ import grpc
 
 SERVICE = "inference.GRPCInferenceService"
 INFER = f"/{SERVICE}/ModelInfer"
-CODES = {200: grpc.StatusCode.OK, 500: grpc.StatusCode.INTERNAL, 503: grpc.StatusCode.UNAVAILABLE}
+CODES = {
+    200: grpc.StatusCode.OK,
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    404: grpc.StatusCode.NOT_FOUND,
+    422: grpc.StatusCode.FAILED_PRECONDITION,
+    500: grpc.StatusCode.INTERNAL,
+    503: grpc.StatusCode.UNAVAILABLE,
+}
 STATUSES = {code: status for status, code in CODES.items()}
 _LARGE = [("grpc.max_receive_message_length", 10 * 1024 * 1024), ("grpc.so_reuseport", 0)]
 

@@ -174,6 +174,17 @@ def test_a_large_request_of_a_failing_candidate_is_answered_by_stable_too(routed
     assert routed.ask("q1", b" " * 8 * 1024 * 1024)[0] == 200
 
 
+@pytest.mark.parametrize("status", [400, 404, 422])
+def test_a_mistake_of_the_caller_is_answered_once_and_is_nobodys_error(routed, status):
+    routed.candidate.status = status
+    routed.apply(canary(100))
+    assert {found for found, _ in routed.many(10)} == {status}
+    counts = routed.counts("1-to-2-1", 10)["candidate"]
+    assert (counts.requests, counts.upstream_errors, counts.user_errors) == (10, 0, 0)
+    assert (len(routed.candidate.got), len(routed.stable.got)) == (10, 0)
+    assert routed.evidence.record_failures() == 0
+
+
 def test_an_error_of_stable_is_not_hidden(routed):
     routed.stable.status = 500
     routed.apply(canary(0))
