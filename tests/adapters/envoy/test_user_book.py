@@ -213,3 +213,14 @@ def test_a_broken_file_and_a_full_disk_are_told_in_words_and_nothing_is_lost(pat
         evidence.users("r1")
     monkeypatch.setattr(UserBook, "_write", writing)
     assert counted(evidence.users("r1")) == [((2, 0), (0, 0))]
+
+
+def test_who_looks_on_while_the_one_who_counts_begins_sees_nobody_yet(tmp_path):
+    path = tmp_path / "users.db"
+    looking = UserBook(path, 60.0, writes=False)
+    assert looking.rounds("r1") == ()
+    path.touch()
+    assert looking.rounds("r1") == ()
+    UserBook(path, 60.0).place()
+    assert looking.rounds("r1") == ()
+    assert looking.members("r1", 50).num_rows == 0

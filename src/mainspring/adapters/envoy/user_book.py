@@ -118,9 +118,13 @@ class UserBook:
         if not self._writes and not self._path.exists():
             return None
         try:
-            found: tuple[int, int, str, int] | None = (
-                self._open().execute("SELECT inode, offset, rollout, strays FROM position").fetchone()
-            )
+            db = self._open()
+            # Who looks on may come while the one who counts begins.
+            if not self._writes and not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'position'").fetchone():
+                return None
+            found: tuple[int, int, str, int] | None = db.execute(
+                "SELECT inode, offset, rollout, strays FROM position"
+            ).fetchone()
         except sqlite3.Error as error:
             raise self._broken(error) from error
         return found
@@ -170,7 +174,7 @@ class UserBook:
                 )
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 self._connection.execute("PRAGMA synchronous = NORMAL")
-                self._connection.executescript(_SCHEMA)
+                self._connection.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
             else:
                 self._connection = sqlite3.connect(
                     f"file:{self._path}?mode=ro", timeout=30, isolation_level=None, uri=True, check_same_thread=False
