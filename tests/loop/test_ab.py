@@ -1,14 +1,12 @@
 """An A/B step in the loop: who keeps his arm, what it waits for, each way out of it; and every write a place to be killed at."""
 
 from contextlib import suppress
-from datetime import timedelta
 
 import pytest
 
 from mainspring.domain.rollout import ArmCounts
-from mainspring.loop import reconcile
 from mainspring.rollout.evidence.verdict import Evidence
-from tests.loop.world import Killed, World
+from tests.loop.world import Killed, World, hours, turn
 
 AB = {"user": "X-User", "percent": 50, "time": "7d", "min_users": 1000}
 COHORTS = {"header": "x-group", "candidate": ["beta"], "stable": ["vip"]}
@@ -29,15 +27,6 @@ def rollout(**ab):
 @pytest.fixture
 def world(tmp_path):
     return World(tmp_path, sources=SOURCES, rollout=rollout())
-
-
-def turn(platform, ticks=4):
-    for _ in range(ticks):
-        reconcile(platform)
-
-
-def hours(world, count):
-    world.clock.advance(world.clock.now() + timedelta(hours=count))
 
 
 def in_ab(world):

@@ -1,17 +1,15 @@
 """A strategy's steps: shadow, canary, promotion, guard; each way back; and every write a place to be killed at."""
 
 from contextlib import suppress
-from datetime import timedelta
 
 import pytest
 
 from mainspring.domain.errors import ConflictError
 from mainspring.domain.rollout import ArmCounts
-from mainspring.loop import reconcile
 from mainspring.loop.requests import answer, ask
 from mainspring.loop.wishes import PersonRequest
 from mainspring.rollout.evidence.verdict import Evidence
-from tests.loop.world import AT, Killed, World
+from tests.loop.world import AT, Killed, World, hours, turn
 
 STRATEGY = {
     "rollout": {"steps": [{"shadow": {}}, 10, {"canary": {"weight": 50, "time": "2h"}}], "guard": {"time": "2d"}}
@@ -22,15 +20,6 @@ HEALTHY = ArmCounts(300, 0)
 @pytest.fixture
 def world(tmp_path):
     return World(tmp_path, **STRATEGY)
-
-
-def turn(platform, ticks=4):
-    for _ in range(ticks):
-        reconcile(platform)
-
-
-def hours(world, count):
-    world.clock.advance(world.clock.now() + timedelta(hours=count))
 
 
 def in_shadow(world):

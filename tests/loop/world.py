@@ -247,3 +247,12 @@ class _Nothing:
 
     def read(self, window=None, columns=None):
         return pa.table({})
+
+
+def turn(platform, ticks=4):
+    for _ in range(ticks):
+        reconcile(platform)
+
+
+def hours(world, count):
+    world.clock.advance(world.clock.now() + timedelta(hours=count))

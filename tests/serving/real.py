@@ -45,6 +45,10 @@ class Process:
     def metrics(self):
         return self.ask("GET", "/metrics")[2].decode()
 
+    def count(self, series):
+        """The number of a series, named with its labels."""
+        return int(float(self.metrics().partition(f"\n{series} ")[2].split()[0]))
+
     def logged(self):
         """Rows of all segments, also of the one that is still written."""
         rows = []

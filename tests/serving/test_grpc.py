@@ -17,7 +17,7 @@ from mainspring.serving.grpc_health import HEALTH
 from tests.serving.models import RAIN
 from tests.serving.real import body_of, free_port, running
 from tests.serving.test_binary import packed
-from tests.serving.test_workers import count, eventually
+from tests.serving.test_workers import eventually
 
 ROOT = Path(__file__).parents[2]
 PROTO = "mainspring/serving/open_inference.proto"
@@ -234,7 +234,7 @@ def test_a_predictor_that_ends_is_not_serving_and_answers_who_still_comes(model,
 
 def test_workers_share_the_port(model, tmp_path):
     with running(model[0], tmp_path, grpc_port=free_port(), workers=2) as one:
-        eventually(lambda: count(one, "mainspring_predictor_ready ") == 2)
+        eventually(lambda: one.count("mainspring_predictor_ready") == 2)
         for _ in range(60):
             client = Client(one.config.grpc_port, [("grpc.use_local_subchannel_pool", 1)])
             client.ask("ModelInfer", ASKED)
@@ -250,17 +250,12 @@ def test_an_id_that_no_metadata_can_hold_comes_back_in_the_message_only(client):
 
 
 def test_answers_are_counted_by_code(process, client):
-    name = 'mainspring_predictor_requests_total{{protocol="grpc",status="{}"}} {}'
-    before = {code: _count(process, code) for code in ("OK", "NOT_FOUND")}
+    name = 'mainspring_predictor_requests_total{{protocol="grpc",status="{}"}}'
+    before = {code: process.count(name.format(code)) for code in ("OK", "NOT_FOUND")}
     client.ask("ModelInfer", ASKED)
     client.refused("ModelInfer", infer(TOWN, WIND, model_name="snow"))
     for code, found in before.items():
-        assert name.format(code, found + 1) in process.metrics()
-
-
-def _count(process, code):
-    name = f'mainspring_predictor_requests_total{{protocol="grpc",status="{code}"}} '
-    return int(process.metrics().partition(name)[2].split()[0])
+        assert process.count(name.format(code)) == found + 1
 
 
 def test_every_refusal_has_a_code_that_grpc_knows():

@@ -54,10 +54,10 @@ def test_its_status(process, data, expected):
 
 
 def test_a_body_that_was_not_read_is_counted(process):
-    name = 'mainspring_predictor_requests_total{protocol="v2",status="413"} '
-    before = int(process.metrics().partition(name)[2].split()[0])
+    name = 'mainspring_predictor_requests_total{protocol="v2",status="413"}'
+    before = process.count(name)
     status(process, POST + b"content-length: 99999999999\r\n\r\n")
-    assert f"{name}{before + 1}" in process.metrics()
+    assert process.count(name) == before + 1
 
 
 def test_a_caller_who_never_ends_does_not_keep_it_from_ending(model, tmp_path):

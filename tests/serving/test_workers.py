@@ -19,7 +19,7 @@ from mainspring.serving.process import _listen
 from tests.serving.models import RAIN
 from tests.serving.real import free_port, running
 
-ANSWERED = 'mainspring_predictor_requests_total{protocol="v2",status="200"} '
+ANSWERED = 'mainspring_predictor_requests_total{protocol="v2",status="200"}'
 INFER = "/v2/models/rain/infer"
 
 
@@ -74,10 +74,6 @@ def workers_of(process):
     return [int(one) for one in listed.split()]
 
 
-def count(process, name):
-    return int(float(process.metrics().partition(f"\n{name}")[2].split()[0]))
-
-
 def logged(process):
     return Counter(row.request_id for row in process.logged())
 
@@ -93,7 +89,7 @@ def eventually(what, seconds=20):
 def two(model, tmp_path):
     with running(model[0], tmp_path, workers=2, drain_seconds=0.5) as process:
         eventually(lambda: len(workers_of(process)) == 2)
-        eventually(lambda: count(process, "mainspring_predictor_ready ") == 2)
+        eventually(lambda: process.count("mainspring_predictor_ready") == 2)
         yield process
 
 
@@ -102,7 +98,7 @@ def test_both_answer_and_whoever_is_scraped_counts_for_all(two):
         time.sleep(1)
     assert (callers.lost, callers.refused) == ([], [])
     # What another worker counted is brought in each second.
-    eventually(lambda: count(two, ANSWERED) == len(callers.answered))
+    eventually(lambda: two.count(ANSWERED) == len(callers.answered))
     assert logged(two) == callers.answered
     writers = {path.name.split("-")[2] for path in Path(two.config.segments).iterdir()}
     assert writers == {str(pid) for pid in workers_of(two)}
@@ -115,7 +111,7 @@ def test_a_worker_that_is_killed_is_replaced_and_costs_only_what_it_held(two):
             before = workers_of(two)
             os.kill(before[0], signal.SIGKILL)
             eventually(lambda before=before: len(workers_of(two)) == 2 and before[0] not in workers_of(two))
-            eventually(lambda: count(two, "mainspring_predictor_ready ") == 2)
+            eventually(lambda: two.count("mainspring_predictor_ready") == 2)
     assert callers.refused == []
     assert len(callers.lost) <= 3 * 8
     found = logged(two)

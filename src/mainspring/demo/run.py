@@ -107,8 +107,7 @@ def demo(
 
 def _any_port(loaded: LoadedProject) -> LoadedProject:
     """A demo takes whatever port is free: the one that the project names may be in use."""
-    serving = loaded.settings.serving.model_copy(update={"port": 0})
-    return replace(loaded, settings=loaded.settings.model_copy(update={"serving": serving}))
+    return replace(loaded, settings=loaded.settings.changed("serving", port=0))
 
 
 @contextmanager

@@ -162,21 +162,27 @@ def _with_times(settings: ProjectSettings, rows: pa.Table) -> pa.Table:
     for key, name in (("time", settings.question_time), ("available_at", target.available_at)):
         if name is None:
             continue
-        kind = rows.schema.field(name).type
         where = f"sources.{target.source}: {name}"
-        if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
-            raise DataError(
-                f"`{name}` is not a time, it is {kind}",
-                where=where,
-                valid="timestamps, or text in ISO 8601",
-                next_step=f"write `columns: {{{name}: time}}` at sources.{target.source} in mainspring.yaml",
-            )
+        found = instants(rows, name, target.source, where)
         missing = rows.column(name).null_count
         if missing and key == "time":
             # Without its instant a question has no place in history, and no features.
             raise DataError(f"{missing:,} questions have no time", where=where, next_step="remove or mend these rows")
-        rows = rows.set_column(rows.column_names.index(name), name, rows.column(name).cast(_UTC))
+        rows = rows.set_column(rows.column_names.index(name), name, found)
     return rows
+
+
+def instants(rows: pa.Table, name: str, source: str, where: str) -> pa.ChunkedArray:
+    """A source's column of times as instants. Errors: `DataError` when it is none."""
+    kind = rows.schema.field(name).type
+    if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+        raise DataError(
+            f"`{name}` is not a time, it is {kind}",
+            where=where,
+            valid="timestamps, or text in ISO 8601",
+            next_step=f"write `columns: {{{name}: time}}` at sources.{source} in mainspring.yaml",
+        )
+    return rows.column(name).cast(_UTC)
 
 
 def _known_at(settings: ProjectSettings, rows: pa.Table, time: str | None) -> pa.ChunkedArray:

@@ -132,8 +132,7 @@ def _sources(bench: _Bench) -> str:
     import duckdb
 
     # Nothing is left behind: not in the project's online store either.
-    features = bench.loaded.settings.features.model_copy(update={"online": None})
-    settings = bench.loaded.settings.model_copy(update={"features": features})
+    settings = bench.loaded.settings.changed("features", online=None)
     bench.features = LaptopFeatures(replace(bench.loaded, settings=settings))
     found = []
     for name, source in bench.features.sources.items():

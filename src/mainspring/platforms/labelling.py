@@ -12,7 +12,7 @@ from mainspring.adapters.sql.source import SqlSource
 from mainspring.domain.errors import DataError
 from mainspring.domain.model_version import label_name
 from mainspring.domain.time import TimeWindow
-from mainspring.features.questions import EVENT_TIME
+from mainspring.features.questions import EVENT_TIME, instants
 from mainspring.labels.columns import LabelColumns, label_columns
 from mainspring.labels.known import completed
 from mainspring.labels.reading import anything, label_reader
@@ -172,7 +172,7 @@ class LaptopLabels:
         # A row without its label is not a label yet; one that is not available is not known.
         rows = rows.filter(pc.and_(pc.is_valid(rows.column(columns.label)), pc.is_valid(rows.column(known_at))))
         _require(rows, columns, where)
-        known = _instants(rows, known_at, where)
+        known = instants(rows, known_at, name, where)
         found = {
             "label": pa.array(_texts(rows.column(columns.label), self.known_label(), f"{where}: {columns.label}")),
             "known_at": known,
@@ -182,7 +182,7 @@ class LaptopLabels:
         if columns.id is not None:
             found["request_id"] = as_key(rows.column(columns.id))
         if columns.time is not None:
-            found["event_at"] = _instants(rows, columns.time, where)
+            found["event_at"] = instants(rows, columns.time, name, where)
         found |= {f"{ENTITY}{one}": as_key(rows.column(column)) for one, column in columns.entities.items()}
         return pa.table(found)
 
@@ -209,20 +209,6 @@ def _require(rows: pa.Table, columns: LabelColumns, where: str) -> None:
                 where=where,
                 next_step="remove or mend these rows",
             )
-
-
-def _instants(rows: pa.Table, name: str, where: str) -> pa.ChunkedArray:
-    import pyarrow as pa
-
-    kind = rows.schema.field(name).type
-    if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
-        raise DataError(
-            f"`{name}` is not a time, it is {kind}",
-            where=where,
-            valid="timestamps, or text in ISO 8601",
-            next_step=f"write `columns: {{{name}: time}}` at the source in mainspring.yaml",
-        )
-    return rows.column(name).cast(pa.timestamp("us", "UTC"))
 
 
 def _texts(labels: pa.ChunkedArray, known_label: Callable[[Any], str], where: str) -> list[str]:

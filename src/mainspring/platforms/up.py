@@ -67,8 +67,7 @@ def up(loaded: LoadedProject, say: Callable[[Line], None]) -> None:
 
 def with_workers(loaded: LoadedProject, workers: int) -> LoadedProject:
     """The project with so many processes for each version that is started from now on."""
-    serving = loaded.settings.serving.model_copy(update={"workers": workers})
-    return replace(loaded, settings=loaded.settings.model_copy(update={"serving": serving}))
+    return replace(loaded, settings=loaded.settings.changed("serving", workers=workers))
 
 
 class _Running:

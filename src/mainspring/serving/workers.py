@@ -6,7 +6,6 @@ worker that died are taken by the next one.
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import os
 import signal
@@ -17,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from types import FrameType
 
+from mainspring.settings.machine import die_with_parent
 from mainspring.telemetry.logs import Log
 
 SILENT_SECONDS = 30.0
@@ -24,7 +24,6 @@ SILENT_SECONDS = 30.0
 _MOST_ENDS, _ENDS_SECONDS = 5, 60.0
 """So many ends of workers within so many seconds are no accident."""
 _LOOK_SECONDS = 0.2
-_PR_SET_PDEATHSIG = 1
 
 Serve = Callable[[int, socket.socket, Callable[[], None]], int]
 
@@ -101,7 +100,10 @@ class Workers:
         try:
             for wanted in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(wanted, signal.SIG_DFL)
-            _die_with(parent)
+            # Whose first process was killed is supervised by nobody.
+            die_with_parent()
+            if os.getppid() != parent:
+                os._exit(1)
             for place, other in enumerate(self._listening):
                 if place != worker:
                     other.close()
@@ -145,12 +147,3 @@ class Workers:
         for pid in self._pids:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-
-
-def _die_with(parent: int) -> None:
-    """A worker whose first process was killed is served by nobody's supervision: the kernel kills it, too."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "prctl"):
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)

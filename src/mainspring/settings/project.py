@@ -335,6 +335,10 @@ class ProjectSettings(Part):
         columns, log = self.features.entities, self.log
         return tuple(columns.get(one, one) for one in log.drop), tuple(columns.get(one, one) for one in log.hash)
 
+    def changed(self, section: str, **values: object) -> ProjectSettings:
+        """These settings with other values in one section, taken as they are."""
+        return self.model_copy(update={section: getattr(self, section).model_copy(update=values)})
+
     @property
     def metric(self) -> Metric:
         """The metric that the gate decides by."""

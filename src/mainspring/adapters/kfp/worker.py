@@ -7,7 +7,6 @@ ends when the process that started it ends. Without one, whoever asks does the w
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import importlib
 import json
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mainspring.adapters.processes.restarts import start_due
+from mainspring.settings.machine import die_with_parent
 
 SOCKET, OUTPUT = "worker.sock", "worker.log"
 _LONGEST = 1 << 20
@@ -69,7 +69,7 @@ def main(folder: Path, modules: list[str]) -> int:
     """
     warnings.simplefilter("ignore")
     starter = os.getppid()
-    _die_with_starter()
+    die_with_parent()  # imports take long, and nobody looks at the starter meanwhile
     for name in modules:
         with contextlib.suppress(ImportError):
             importlib.import_module(name.partition(":")[0])
@@ -107,12 +107,6 @@ def _prepare(call: Callable[[str], Any], folder: Path) -> NoReturn:
         traceback.print_exc()  # whoever needs it will say what is wrong
     finally:
         os._exit(0)
-
-
-def _die_with_starter() -> None:
-    """Imports take long, and nobody looks at the starter meanwhile: the kernel does."""
-    parent_death_signal = 1
-    ctypes.CDLL(None, use_errno=True).prctl(parent_death_signal, signal.SIGKILL)
 
 
 def _work(connection: socket.socket) -> None:
