@@ -255,3 +255,28 @@ def test_an_exception_of_ours_is_a_500_for_each_who_waited(served):
     assert answer.startswith(b"HTTP/1.1 500 ")
     assert b"the predictor failed: ZeroDivisionError" in answer
     assert [type(one) for one in told] == [ZeroDivisionError]
+
+
+def test_who_ends_in_the_turn_in_which_he_asked_is_answered_first(served):
+    """A read that fills the loop's buffer is followed by the next one, which may be the end, within one turn."""
+    from mainspring.serving.http1 import HttpServer
+
+    async def ask():
+        listening = socket.create_server(("127.0.0.1", 0))
+        server = HttpServer(served.rest, most=1000, receive_seconds=5)
+        await server.start(listening)
+        reader, writer = await asyncio.open_connection(*listening.getsockname())
+        while not server.connections:
+            await asyncio.sleep(0.01)
+        (connection,) = server.connections
+        connection.data_received(whole())
+        if not connection.eof_received():
+            connection._transport.close()  # as asyncio does then
+        answer = await reader.read(4000)
+        writer.close()
+        await server.close(1)
+        return answer
+
+    answer = asyncio.run(ask())
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close\r\n" in answer
