@@ -78,6 +78,7 @@ class Reader:
                 status = first.wait(timeout)
             except subprocess.TimeoutExpired:
                 os.killpg(first.pid, signal.SIGKILL)
+                first.wait()
                 status = f"it took longer than {timeout} s"
         text = told.read_text()
         assert status == 0, f"{block.text}\n{status}\n{text}\n{self.second_terminal()}"

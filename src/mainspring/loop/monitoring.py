@@ -32,8 +32,9 @@ def drift(platform: Platform) -> Outcome:
 
     A loop that slept reports on the newest window only: what was not looked at in time is history, not news.
     """
-    stable = rollout_of(platform.ledger).stable
-    at = floor_to(platform.clock.now(), platform.settings.drift.every)
+    stable, every = rollout_of(platform.ledger).stable, platform.settings.drift.every
+    # What was asked before the window's end is answered, and logged, within the longest that a caller waits.
+    at = floor_to(platform.clock.now() - min(platform.settings.serving.timeout, every / 10), every)
     done = read(platform.ledger, DRIFT_AT, datetime)
     if not stable or (done is not None and at <= done):
         return STILL

@@ -20,7 +20,7 @@ from mainspring.platforms.drift import latest
 from mainspring.ports import PredictionLog
 from mainspring.retrain.policy import RetrainEvidence, budget_left, cooldown_left
 from mainspring.telemetry import registry
-from mainspring.telemetry.page import MetricsPage
+from mainspring.telemetry.page import MetricsPage, emptied
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -131,7 +131,7 @@ class LoopMetrics:
         if rollout.stable:
             if self._evidence is None or self._evidence.champion != rollout.stable:
                 self._evidence = gather(platform, rollout.stable)
-                self._champion.clear()
+                emptied(self._champion)
                 self._champion.labels(platform.settings.name, rollout.stable).set(1)
             self._champion_age.set((now - self._evidence.champion_since).total_seconds())
             self._budget.set(budget_left(self._evidence, policy, now))
@@ -148,7 +148,7 @@ class LoopMetrics:
         if seen == self._report:
             return
         self._report = seen
-        self._drift.clear()
+        emptied(self._drift)
         for one in report.features:
             for statistic in ("ks", "psi", "kl"):
                 value = getattr(one, statistic)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -79,3 +81,11 @@ class MetricsPage:
 def _registered(definition: MetricDefinition, kind: str) -> None:
     if DEFINITIONS[definition.name] is not definition or definition.kind != kind:
         raise KeyError(f"{definition.name} is registered otherwise")
+
+
+def emptied(metric: Gauge) -> None:
+    """Take all of a metric's series away."""
+    with warnings.catch_warnings():
+        # Feast's setting again: the client warns that it cannot do this over several processes.
+        warnings.simplefilter("ignore")
+        metric.clear()

@@ -63,6 +63,16 @@ def test_an_open_segment_is_read_as_far_as_it_is_and_then_on(paths, log):
     assert log.read().num_rows == 2
 
 
+def test_what_is_not_compacted_yet_is_read(paths, log):
+    write(paths, row("a"))
+    log.compact()
+    write(paths, row("b"), row("c", AT + timedelta(hours=1)), close=False)
+    assert log.read(columns=["request_id", "feature.temp"]).to_pydict() == {
+        "request_id": ["a", "b", "c"], "feature.temp": [1.5, 1.5, 1.5],
+    }  # fmt: skip
+    assert log.read(TimeWindow(AT, AT + timedelta(hours=1))).column("request_id").to_pylist() == ["a", "b"]
+
+
 def test_a_dead_writers_segment_is_taken_to_its_damaged_end(paths, log):
     writer = write(paths, row("a"), row("b"), close=False)
     path = next(paths.segments.iterdir())

@@ -95,12 +95,14 @@ class ParquetPredictionLog:
     def read(self, window: TimeWindow | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """Rows whose event time lies in the window, oldest first, each identity once; an answer wins over a failure.
 
-        `feature.<name>`, `entity.<name>` and `age.<view>` are columns of their own. A column that no file has is null.
+        What was acknowledged is there, whether it is Parquet yet or not. `feature.<name>`, `entity.<name>` and
+        `age.<view>` are columns of their own. A column that no row has is null.
         """
         import pyarrow as pa
 
         wanted = None if columns is None else list(dict.fromkeys([*columns, *IDENTITY, "outcome", "event_at"]))
-        tables = self._tables(lambda: self._files(window), wanted)
+        # Segments before files: what becomes Parquet in between is read twice, and counts once.
+        tables = self._selected(self.unread(), wanted) + self._tables(lambda: self._files(window), wanted)
         if not tables:
             return empty(columns)
         table = pa.concat_tables(alike(tables), promote_options="default")
@@ -156,6 +158,11 @@ class ParquetPredictionLog:
                 if since is not None and begins + timedelta(hours=1) <= since:
                     return
                 yield begins, hour
+
+    def _selected(self, tables: list[pa.Table], columns: Sequence[str] | None) -> list[pa.Table]:
+        if columns is None:
+            return tables
+        return [table.select([name for name in columns if name in table.column_names]) for table in tables]
 
     def _tables(self, files: Callable[[], list[Path]], columns: Sequence[str] | None) -> list[pa.Table]:
         """The files' tables; listed again when one was merged into another in the meantime."""
