@@ -51,7 +51,7 @@ def rows_of(report: DriftReport) -> list[list[object]]:
             one.kl,
             f"{one.statistic} {one.threshold:g}",
             "drifted" if one.drifted else "",
-            moved_in_words(one).partition("; ")[0] + "".join(f"; {text}" for text in one.findings),
+            moved_in_words(one).partition("; ")[0] + "".join(f"; {found.text}" for found in one.findings),
         ]
         for one in _by_weight(report)
     ]
@@ -68,7 +68,10 @@ def _line(one: FeatureDrift) -> str:
     kind = ' class="drifted"' if one.drifted else ""
     cells = [f"<td{kind}>{html.escape(one.feature)}</td><td>{one.reference}</td>"]
     cells += [f'<td class="n">{text}</td>' for text in numbers + counts]
-    cells += [f"<td>{html.escape(text)}</td>" for text in (moved_in_words(one), "; ".join(one.findings))]
+    cells += [
+        f"<td>{html.escape(text)}</td>"
+        for text in (moved_in_words(one), "; ".join(found.text for found in one.findings))
+    ]
     return "<tr>" + "".join(cells) + "</tr>"
 
 
