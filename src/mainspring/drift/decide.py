@@ -111,6 +111,15 @@ def windows_for(rate: float) -> int:
     return max(LEAST_WINDOWS, math.ceil(round(1 / rate, 9)) - 1)
 
 
+def calibrating_windows(rate: float) -> int:
+    """The most windows that calibrate.
+
+    >>> calibrating_windows(0.05), calibrating_windows(0.01)
+    (60, 300)
+    """
+    return max(MOST_WINDOWS, math.ceil(round(3 / rate, 9)))
+
+
 def decide(
     starts: Times,
     now: np.datetime64,
@@ -203,7 +212,7 @@ def _calibrating(candidates: Mapping[str, _Candidate], rate: float) -> tuple[lis
         for name in names[1:]:
             common = np.intersect1d(common, candidates[name].windows)
         if len(common) >= least:
-            return names, common[-max(MOST_WINDOWS, math.ceil(3 / rate)) :]
+            return names, common[-calibrating_windows(rate) :]
         # The one with the fewest windows is why there are not enough.
         names = names[1:]
     return [], np.empty(0, np.int64)

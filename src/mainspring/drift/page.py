@@ -13,7 +13,7 @@ td,th{{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #d8dee4;vert
 <h1>Drift of version {version}</h1>
 <p>{start} to {end} (UTC), {rows} predictions. <span class="{verdict}">{verdict}</span>: {reason}.</p>
 <p>{unwatched}</p>
-<p>Acted on: the {acted_on} reference. The threshold is a convention and carries no false-alarm rate.</p>
+<p>Acted on: the {acted_on} reference. {sure}.</p>
 <table><tr><th>feature</th><th>reference</th><th>KS</th><th>PSI</th><th>KL</th><th>threshold</th><th>rows then</th>
 <th>rows now</th><th>what moved most</th><th>findings</th></tr>
 {lines}</table></html>
@@ -30,6 +30,7 @@ def page(report: DriftReport) -> str:
         verdict=report.verdict,
         reason=html.escape(report.reason),
         acted_on=report.acted_on,
+        sure=html.escape(report.sure_in_words[:1].upper() + report.sure_in_words[1:]),
         unwatched=html.escape(report.unwatched_in_words),
         lines="\n".join(_line(one) for one in _by_weight(report)),
     )
@@ -49,7 +50,7 @@ def rows_of(report: DriftReport) -> list[list[object]]:
             one.ks,
             one.psi,
             one.kl,
-            f"{one.statistic} {one.threshold:g}",
+            limit_in_words(one),
             "drifted" if one.drifted else "",
             moved_in_words(one).partition("; ")[0] + "".join(f"; {found.text}" for found in one.findings),
         ]
@@ -62,8 +63,14 @@ def moved_in_words(one: FeatureDrift) -> str:
     return "; ".join(f"{bin_.label}: {bin_.reference_share:.1%} to {bin_.current_share:.1%}" for bin_ in one.moved)
 
 
+def limit_in_words(one: FeatureDrift) -> str:
+    """What decides and its limit; of a whitened statistic, which has no column, the value too."""
+    value = f"{one.t:.3g} of " if one.t is not None else ""
+    return f"{'T' if one.statistic == 't' else one.statistic} {value}{one.threshold:.3g}"
+
+
 def _line(one: FeatureDrift) -> str:
-    numbers = [_number(one.ks), _number(one.psi), _number(one.kl), f"{one.statistic} {one.threshold:g}"]
+    numbers = [_number(one.ks), _number(one.psi), _number(one.kl), limit_in_words(one)]
     counts = [f"{one.reference_rows:,}", f"{one.current_rows:,}"]
     kind = ' class="drifted"' if one.drifted else ""
     cells = [f"<td{kind}>{html.escape(one.feature)}</td><td>{one.reference}</td>"]
