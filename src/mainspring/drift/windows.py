@@ -29,6 +29,7 @@ from mainspring.drift.cells import (
 from mainspring.drift.statistics import covered, grouped, merged
 
 APART_GROUPS = 3
+_TAIL = 0.005
 Starts = NDArray[np.datetime64]
 
 
@@ -49,12 +50,26 @@ def group_windows(cells: Cells, reference: Counts, vectors: Any) -> Integers:
     [3, 4, 1, 0, 2]
     """
     whole = np.asarray(vectors, np.int64)
-    groups = merged(cells, whole, grouped(cells, reference))
+    groups = merged(cells, whole, _with_tails(cells, reference))
     apart = whole[..., -len(APART) :]
     odd = apart[..., PLUS_INFINITY] + apart[..., MINUS_INFINITY] + apart[..., MISTYPED]
     new = whole[..., covered(cells) : -len(APART)].sum(axis=-1)
     beside = np.stack([apart[..., NULL] + apart[..., NAN], odd, new], axis=-1)
     return np.concatenate([groups, beside], axis=-1)
+
+
+def _with_tails(cells: Cells, reference: Counts) -> Integers:
+    """The groups of PSI, and of ordered features the outermost half per cent at both ends apart: there other units show."""
+    starts = grouped(cells, reference)
+    known = reference.known
+    if not cells.ordered or not known:
+        return starts
+    below = np.cumsum(reference.cells) / known
+    low = int(np.searchsorted(below, _TAIL, side="right"))
+    high = int(np.searchsorted(below, 1 - _TAIL, side="left")) + 1
+    more = [place for place in (low, high) if 0 < place < cells.size]
+    found: Integers = np.unique(np.append(starts, more)).astype(np.int64)
+    return found
 
 
 def past_of(found: Sequence[tuple[np.datetime64, Mapping[str, Integers]]]) -> Past:
