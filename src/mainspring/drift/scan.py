@@ -18,6 +18,7 @@ from mainspring.drift.profile import Profile, fit_profile
 
 if TYPE_CHECKING:
     import polars as pl
+    import pyarrow as pa
 
 BATCH_VALUES = 4_000_000
 """Values that are read at once: 32 MB of numbers."""
@@ -27,7 +28,7 @@ _Piece = tuple[Path, tuple[str, ...], int, int]
 def count_files(profile: Profile, files: Sequence[Path]) -> dict[str, Counts]:
     """Counts of the rows of Parquet files, for the features of the profile that they have.
 
-    A feature that only some files have counts as null in the others.
+    A feature that only some files have is counted in those.
     """
     parts: dict[str, list[Counts]] = {}
     with ThreadPoolExecutor(_workers()) as threads, ThreadPoolExecutor(1) as reader:
@@ -85,7 +86,7 @@ def _counted(given: tuple[Profile, str, pl.Series]) -> Counts:
     return count(profile.cells[name], _arrow(series))
 
 
-def _arrow(series: pl.Series):  # type: ignore[no-untyped-def]
+def _arrow(series: pl.Series) -> pa.ChunkedArray:
     import pyarrow as pa
 
     return pa.chunked_array([series.to_arrow()])
