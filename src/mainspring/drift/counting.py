@@ -23,7 +23,6 @@ from mainspring.drift.cells import (
     Integers,
 )
 from mainspring.drift.columns import fits, numbers, text
-
 from mainspring.drift.kernel import LEAST_ROWS, count_floats
 
 if TYPE_CHECKING:
