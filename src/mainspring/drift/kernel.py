@@ -96,7 +96,7 @@ def _compiled() -> Callable[..., None]:
     return compiled
 
 
-def _count(
+def _count(  # noqa: PLR0912 - a compiled loop calls nothing
     values: Floats,
     bits: Integers,
     edges: Floats,
