@@ -27,7 +27,7 @@ _MOST_STEPS = 8
 
 @dataclass(frozen=True)
 class Table:
-    """Where to search for a value: `firsts[s]` edges lie before stretch s, int32 [stretches + 1].
+    """Where to search for a value: `firsts[s]` edges lie before stretch s, uint16 [stretches + 1].
 
     The stretch of a value is `floor((x - origin) * scale)`, cut to the table's ends, where x is the value, or with `by_bits` its bits
     read as an integer, which for positive numbers is about their logarithm. All of these keep the order of their
@@ -35,7 +35,7 @@ class Table:
     the first and the last has more than `steps` edges; 0: too many to go through one by one. Scale 0: no table.
     """
 
-    firsts: NDArray[np.int32]
+    firsts: NDArray[np.uint16]
     origin: float = 0.0
     scale: float = 0.0
     by_bits: bool = False
@@ -70,7 +70,7 @@ def table(edges: Floats) -> Table:
 
 
 def _table(edges: Floats, at: Floats, *, by_bits: bool) -> Table:
-    nothing = Table(np.array([0, len(edges)], np.int32))
+    nothing = Table(np.array([0, len(edges)], np.uint16))
     if len(edges) < _TRIMMED:
         return nothing
     trimmed = len(edges) // _TRIMMED
@@ -79,7 +79,7 @@ def _table(edges: Floats, at: Floats, *, by_bits: bool) -> Table:
         if not 0 < scale < np.inf:
             return nothing
         stretches = np.clip((at - at[trimmed]) * scale, 0, _STRETCHES - 1).astype(np.int64)
-    firsts = np.searchsorted(stretches, np.arange(_STRETCHES + 1)).astype(np.int32)
+    firsts = np.searchsorted(stretches, np.arange(_STRETCHES + 1)).astype(np.uint16)
     steps = max(1, int(np.diff(firsts)[1:-1].max()))
     return Table(firsts, float(at[trimmed]), float(scale), by_bits, steps if steps <= _MOST_STEPS else 0)
 
@@ -100,7 +100,7 @@ def _count(  # noqa: PLR0912 - a compiled loop calls nothing
     values: Floats,
     bits: Integers,
     edges: Floats,
-    firsts: NDArray[np.int32],
+    firsts: NDArray[np.uint16],
     origin: float,
     scale: float,
     by_bits: bool,
@@ -117,19 +117,22 @@ def _count(  # noqa: PLR0912 - a compiled loop calls nothing
         value = values[row]
         place = ((np.float64(bits[row]) if by_bits else value) - origin) * scale
         if 1.0 <= place < end:
-            low = int(firsts[int(place)])
+            # Unsigned and narrow: nothing has to be checked or widened, and the table stays in the nearest cache.
+            stretch = np.uint32(place)
+            cell = np.uint32(firsts[stretch])
             if steps:
-                for _ in range(steps):
-                    low += edges[low] < value
+                cell += np.uint32(edges[cell] < value)
+                for _ in range(steps - 1):
+                    cell += np.uint32(edges[cell] < value)
             else:
-                high = int(firsts[int(place) + 1])
-                while low < high:
-                    middle = (low + high) >> 1
-                    if edges[middle] < value:
-                        low = middle + 1
+                most = np.uint32(firsts[stretch + 1])
+                while cell < most:
+                    between = (cell + most) >> np.uint32(1)
+                    if edges[between] < value:
+                        cell = between + np.uint32(1)
                     else:
-                        high = middle
-            vector[low] += 1
+                        most = between
+            vector[cell] += 1
         elif lowest < value <= highest:
             low, high = 0, last
             if scale != 0.0:
@@ -150,8 +153,8 @@ def _count(  # noqa: PLR0912 - a compiled loop calls nothing
         elif last == 0:
             vector[0] += 1
         else:
-            cell, at = (0, 0) if value <= lowest else (last, 3)
-            vector[cell] += 1
+            end_cell, at = (0, 0) if value <= lowest else (last, 3)
+            vector[end_cell] += 1
             tails[at] += value
             tails[at + 1] = min(tails[at + 1], value)
             tails[at + 2] = max(tails[at + 2], value)
