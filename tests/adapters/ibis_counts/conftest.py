@@ -1,0 +1,27 @@
+"""Every engine that counts, with tables to count."""
+
+from urllib.parse import quote
+
+import pytest
+from tests.engines.servers import bigquery, spark
+from tests.engines.tables import BigQueryTables, DuckDbTables, PostgresTables, SparkTables
+from tests.postgres import PASSWORD, cluster
+
+ENGINES = ["duckdb", "postgres", "bigquery", pytest.param("spark", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request, tmp_path_factory):
+    """One engine after the other; each has `url`, `root` and `put(name, rows)`."""
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "duckdb":
+        yield DuckDbTables(folder)
+    elif request.param == "postgres":
+        with cluster() as port:
+            yield PostgresTables(f"postgresql://owner:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/postgres")
+    elif request.param == "bigquery":
+        with bigquery(folder) as endpoint:
+            yield BigQueryTables(endpoint)
+    else:
+        with spark(folder) as url:
+            yield SparkTables(url, folder)
