@@ -7,7 +7,8 @@ from tests.engines.servers import bigquery, spark
 from tests.engines.tables import BigQueryTables, DuckDbTables, PostgresTables, SparkTables
 from tests.postgres import PASSWORD, cluster
 
-ENGINES = ["duckdb", "postgres", "bigquery", pytest.param("spark", marks=pytest.mark.slow)]
+# The last two take seconds to start and seconds for each query.
+ENGINES = ["duckdb", "postgres", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bigquery", "spark"))]
 
 
 @pytest.fixture(scope="module", params=ENGINES)

@@ -17,7 +17,6 @@ class BigQuery(OneScan):
 
     double: ClassVar[str] = "FLOAT64"
     integer: ClassVar[str] = "INT64"
-    sqlglot: ClassVar[str] = "bigquery"
 
     def cell(self, value: Value) -> str:
         """`RANGE_BUCKET` counts the bounds at or below a value."""

@@ -62,10 +62,6 @@ class Dialect(ABC):
         """SQL for whether the number `v` is NaN."""
         return "isnan(v)"
 
-    def quoted(self, name: str) -> str:
-        """A column of the window."""
-        return name
-
     def parameters(self, values: Sequence[Value]) -> Mapping[str, Sequence[Any]]:
         """What goes beside the text."""
         del values
@@ -90,7 +86,7 @@ class Dialect(ABC):
 
     def number(self, value: Value) -> str:
         """SQL for the value as float64."""
-        return self.micros(value) if value.form == "time" else self.quoted(value.column)
+        return self.micros(value) if value.form == "time" else value.column
 
     def code(self, value: Value) -> str:
         """SQL for the cell of the number `v`, whatever it is."""
@@ -144,13 +140,13 @@ class Dialect(ABC):
 
     def text(self, value: Value) -> str:
         """SQL for the value as text, compared byte by byte."""
-        return self.quoted(value.column)
+        return value.column
 
     def mistyped(self, value: Value) -> str:
         """The SELECT for a column of another type: what is null, and what is not."""
         return (
             f"SELECT {value.place} AS feature, cell, COUNT(*) AS n, {self.no_tails()} FROM "
-            f"(SELECT CASE WHEN {self.quoted(value.column)} THEN -1 ELSE -5 END AS cell FROM {WINDOW}) "
+            f"(SELECT CASE WHEN {value.column} IS NULL THEN -1 ELSE -5 END AS cell FROM {WINDOW}) "
             f"AS {value.column}a GROUP BY cell"
         )
 
@@ -224,7 +220,7 @@ def counts_of(values: Sequence[Value], rows: Iterable[Sequence[Any]]) -> dict[st
             nothing = [0.0, np.inf, -np.inf]
             beyond = [float(total) * SCALE, float(least), float(greatest)]
             tails[place].append(beyond + nothing if cell == 0 else nothing + beyond)
-    return {one.feature: Counts(vectors[one.place], joined_tails(tails[one.place])) for one in values}
+    return {one.feature: Counts(vectors[one.place], joined_tails(np.array(tails[one.place], np.float64))) for one in values}
 
 
 def _batches(values: Sequence[Value], most: int) -> list[list[Value]]:

@@ -135,6 +135,6 @@ def _bigquery(project: str, dataset: str, endpoint: str) -> Any:
     from google.auth.credentials import AnonymousCredentials
     from google.cloud.bigquery import Client
 
-    nobody = AnonymousCredentials()  # type: ignore[no-untyped-call]
+    nobody = AnonymousCredentials()
     client = Client(project=project, credentials=nobody, client_options={"api_endpoint": endpoint})
     return ibis.bigquery.connect(project_id=project, dataset_id=dataset, client=client, credentials=nobody)

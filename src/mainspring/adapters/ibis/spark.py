@@ -7,7 +7,6 @@ them; the edges are one text that is split and cast once. A CASE of 4,096 edges 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from mainspring.adapters.ibis.dialect import WINDOW, OneScan, listed
 from mainspring.adapters.ibis.values import Value
@@ -15,8 +14,6 @@ from mainspring.adapters.ibis.values import Value
 
 class Spark(OneScan):
     """NaN is above infinity and equal to itself. The session's time zone is UTC: Ibis sees to it."""
-
-    sqlglot: ClassVar[str] = "spark"
 
     def cell(self, value: Value) -> str:
         """What the steps found."""
@@ -30,6 +27,10 @@ class Spark(OneScan):
     def bucket(self) -> str:
         """From its hexadecimal form."""
         return "CAST(conv(substr(md5(CAST(v AS BINARY)), 1, 2), 16, 10) AS INT)"
+
+    def literal(self, text: str) -> str:
+        """By its bytes: Spark puts the value of a variable in for `${name}`, in texts as well."""
+        return f"CAST(X'{text.encode().hex()}' AS STRING)"
 
     def position(self, value: Value) -> str:
         """In an array; 0 is not there."""

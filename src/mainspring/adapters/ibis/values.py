@@ -1,7 +1,7 @@
 """What of a table is counted: each feature's column as a number, a time or a text, and the window as a condition.
 
 All of it is an Ibis expression, so that each engine gets it in its own SQL. Columns of it are v0, v1, ...: numbers are
-float64 already, truth is 0 and 1, text is text; times are as the engine has them.
+float64 already, truth is 0 and 1, text is text; times, and what is mistyped, are as the engine has them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Form = Literal["number", "time", "text", "mistyped"]
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A column under count. `form` is what the engine sees: of a `mistyped` one only whether there is a value.
+    """A column under count. `form` is what is asked of it: of a `mistyped` one only whether there is a value.
 
     `zoned`: a time that is an instant; without it is UTC by agreement.
     """
@@ -87,11 +87,9 @@ def _shaped(column: Any, value: Value) -> Any:
     import ibis
 
     kind = column.type()
-    if value.form == "mistyped":
-        return column.isnull()
     if value.form == "text":
         return column if kind.is_string() else column.cast("string")
-    if value.form == "time" or kind.is_float64():
+    if value.form in ("time", "mistyped") or kind.is_float64():
         return column
     if kind.is_boolean():
         return ibis.cases((column, ibis.literal(1.0)), (~column, ibis.literal(0.0)), else_=None).cast("float64")
