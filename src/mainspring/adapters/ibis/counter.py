@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,25 @@ _DIALECTS: Mapping[str, Dialect] = {
 class IbisCounter:
     """`WindowCounter` on a table of DuckDB, PostgreSQL, Spark or BigQuery. Only counts come back.
 
-    `columns` are those of the table that are not named as their feature. Nothing is written, and no connection is
-    held between two calls.
+    `columns` are those of the table that are not named as their feature; of the features `as_text` whole numbers and truths
+    are categories, as they were in training. Nothing is written, and no connection is held between two calls.
     """
 
     def __init__(
-        self, url: str, table: str, *, time: str = "", columns: Mapping[str, str] | None = None, root: Path = Path()
+        self,
+        url: str,
+        table: str,
+        *,
+        time: str = "",
+        columns: Mapping[str, str] | None = None,
+        as_text: Collection[str] = (),
+        root: Path = Path(),
     ) -> None:
         self._url = url
         self._table = table
         self._time = time
         self._columns = dict(columns or {})
+        self._as_text = frozenset(as_text)
         self._root = root
 
     @property
@@ -60,18 +68,10 @@ class IbisCounter:
             return {}
         with connected(self._url, self._root, self.uri) as backend, spoken(self.uri):
             table = table_of(backend, self._table, self.uri)
-            values = values_of(cells, table, self._columns, self.uri)
+            values = values_of(cells, table, self._columns, self._as_text, self.uri)
             rows = window_of(values, table, self._columns, self._time, window, self.uri)
             queries = _DIALECTS[backend.name].queries(values, str(backend.compile(rows)))
             return counts_of(values, (row for query in queries for row in _answer(backend, query)))
-
-    def explain(self, cells: Mapping[str, Cells], window: TimeWindow | None = None) -> Sequence[Query]:
-        """The queries that `count` would ask, for a person to look at."""
-        with connected(self._url, self._root, self.uri) as backend, spoken(self.uri):
-            table = table_of(backend, self._table, self.uri)
-            values = values_of(cells, table, self._columns, self.uri)
-            rows = window_of(values, table, self._columns, self._time, window, self.uri)
-            return _DIALECTS[backend.name].queries(values, str(backend.compile(rows)))
 
 
 def _answer(backend: Any, query: Query) -> Iterator[Sequence[Any]]:

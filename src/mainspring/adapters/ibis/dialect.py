@@ -220,7 +220,9 @@ def counts_of(values: Sequence[Value], rows: Iterable[Sequence[Any]]) -> dict[st
             nothing = [0.0, np.inf, -np.inf]
             beyond = [float(total) * SCALE, float(least), float(greatest)]
             tails[place].append(beyond + nothing if cell == 0 else nothing + beyond)
-    return {one.feature: Counts(vectors[one.place], joined_tails(np.array(tails[one.place], np.float64))) for one in values}
+    return {
+        one.feature: Counts(vectors[one.place], joined_tails(np.array(tails[one.place], np.float64))) for one in values
+    }
 
 
 def _batches(values: Sequence[Value], most: int) -> list[list[Value]]:

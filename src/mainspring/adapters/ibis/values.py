@@ -7,7 +7,7 @@ float64 already, truth is 0 and 1, text is text; times, and what is mistyped, ar
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,7 +37,9 @@ class Value:
         return f"v{self.place}"
 
 
-def values_of(cells: Mapping[str, Cells], table: Any, columns: Mapping[str, str], where: str) -> list[Value]:
+def values_of(
+    cells: Mapping[str, Cells], table: Any, columns: Mapping[str, str], as_text: Collection[str], where: str
+) -> list[Value]:
     """The columns to count, by the engine's own types. `columns` are those named otherwise than their feature.
 
     Errors: `DataError` naming every column that is not there, with the nearest one.
@@ -55,7 +57,8 @@ def values_of(cells: Mapping[str, Cells], table: Any, columns: Mapping[str, str]
     for place, (name, one) in enumerate(cells.items()):
         kind = schema[columns.get(name, name)]
         zoned = bool(kind.is_timestamp() and kind.timezone is not None)
-        found.append(Value(place, name, one, _form(one, kind), zoned))
+        form = "text" if name in as_text and (kind.is_integer() or kind.is_boolean()) else _form(one, kind)
+        found.append(Value(place, name, one, form, zoned))
     return found
 
 
