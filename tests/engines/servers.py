@@ -82,7 +82,8 @@ def _running(command: list[str], folder: Path, environ: dict[str, str], port: in
     try:
         until = time.monotonic() + 90
         while not _answers(port):
-            assert process.poll() is None and time.monotonic() < until, (folder / "server.log").read_text()[-3000:]
+            alive = process.poll() is None and time.monotonic() < until
+            assert alive, (folder / "server.log").read_text()[-3000:]
             time.sleep(0.1)
         yield
     finally:

@@ -2,15 +2,16 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import duckdb
 import pandas as pd
 import pytest
-from tests.cli.running import mainspring
-from tests.platforms.towns import Walk, write_project
 
 from mainspring.platforms.drift import latest
 from mainspring.settings.load import load_project
+from tests.cli.running import mainspring
+from tests.platforms.towns import Walk, write_project
 
 SOURCE = """  warehouse: {url: 'duckdb:///warehouse.duckdb', table: hours, time: at}
 """
@@ -51,8 +52,8 @@ def test_a_window_of_a_source_is_reported_on(project):
     assert "version 1, 2026-04-11 00:00 to 2026-07-03 00:00 UTC" in told
     assert "temp (psi" in told
     page = told.rpartition("page: ")[2].strip()
-    assert "temp" in open(page).read()
-    found = json.loads(open(page.replace(".html", ".json")).read())
+    assert "temp" in Path(page).read_text()
+    found = json.loads(Path(page).with_suffix(".json").read_text())
     temp, town = (next(one for one in found["features"] if one["feature"] == name) for name in ("temp", "town"))
     assert temp["drifted"]
     assert {one["name"] for one in temp["findings"]} == {"missing"} or temp["findings"]

@@ -1,5 +1,6 @@
 """Every engine that counts, with tables to count."""
 
+import os
 from urllib.parse import quote
 
 import pytest
@@ -26,3 +27,17 @@ def engine(request, tmp_path_factory):
     else:
         with spark(folder) as url:
             yield SparkTables(url, folder)
+
+
+@pytest.fixture
+def golden(request):
+    """Compare with a file beside the tests; `MAINSPRING_GOLDEN=write` writes it."""
+
+    def compare(name, text):
+        path = request.path.parent / "golden" / name
+        if os.environ.get("MAINSPRING_GOLDEN") == "write":
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        assert path.read_text() == text
+
+    return compare

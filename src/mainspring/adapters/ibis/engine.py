@@ -95,6 +95,7 @@ def table_of(backend: Any, name: str, where: str) -> Any:
             f"there is no table {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
             where=where,
             valid=", ".join(sorted(there)[:20]) or "the database has no tables that this user sees",
+            next_step="correct the name; a table that this user may not read is not seen: ask for the right to SELECT from it",
         )
     if backend.name == "duckdb":
         parts = (part.replace('"', '""') for part in (schema, table) if part)
