@@ -22,6 +22,8 @@ from mainspring.serving.runtime import load_card
 from mainspring.settings.load import LoadedProject
 
 LATEST, COUNTS = "latest.json", "counts"
+_VERSIONS_IN_MEMORY = 2
+"""Profiles with their windows are tens of megabytes; a version that was replaced may come back."""
 
 
 class LaptopDrift:
@@ -62,6 +64,8 @@ class LaptopDrift:
     def counts(self, version: str) -> HourCounts:
         """The version's counts by hour. Errors: `DataError` for a version without a profile that can be read."""
         if version not in self._counts:
+            for old in list(self._counts)[: 1 - _VERSIONS_IN_MEMORY]:
+                del self._counts[old], self._profiles[old]
             folder = self._registry.fetch(version)
             profile = read_profile(folder)
             self._profiles[version] = profile
