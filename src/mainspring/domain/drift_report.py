@@ -14,11 +14,16 @@ ReferenceName = Literal["training", "trailing"]
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """A bin in the feature's own units, with its share in the reference and now."""
+    """A bin in the feature's own units, with its share in the reference and now.
+
+    Of numbers it holds low < v <= high, None without a bound; of a single value low is the number just below high.
+    """
 
     label: str
     reference_share: float
     current_share: float
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,129 @@
+"""What happened to a feature, in one sentence and in its own units."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from mainspring.domain.drift_report import Bin
+
+_MOSTLY = 0.7
+"""One value, or one tail, tells the story when it has this much of what moved."""
+_RENAMED = 0.8
+"""A category was renamed, perhaps, when new ones have this much of what it lost, and lost nearly all."""
+
+
+def numbers_moved(name: str, bins: Sequence[Bin], unit: str = "", *, dates: bool = False) -> str:
+    """Of numbers, from their bins in order: which way they moved, with the share beyond the value that shows it best.
+
+    `dates`: the numbers are microseconds since 1970. "" where nothing moved.
+
+    >>> colder = [Bin("<= 40", 0.06, 0.31, None, 40.0), Bin("> 40", 0.94, 0.69, 40.0, None)]
+    >>> numbers_moved("temp", colder, "F")
+    '`temp` moved to lower values: 31 % are 40 F or below, was 6 %'
+    """
+    if not bins:
+        return ""
+    apart = [one.current_share - one.reference_share for one in bins]
+    sums = [math.fsum(apart[: place + 1]) for place in range(len(bins))]
+    place = max(range(len(bins)), key=lambda one: abs(sums[one]))
+    farthest = abs(sums[place])
+    if farthest < 1e-12:
+        return ""
+    single = max((one for one in range(len(bins)) if _single(bins[one])), key=lambda one: abs(apart[one]), default=None)
+    if single is not None and abs(apart[single]) >= _MOSTLY * sum(map(abs, apart)) / 2:
+        one = bins[single]
+        more = "more" if apart[single] > 0 else "fewer"
+        return f"`{name}` has {more} of one value: {_shares(one)} exactly {_value(one.high, unit, dates)}, {_was(one)}"
+    others = max(range(len(bins)), key=lambda one: -sums[one] * math.copysign(1.0, sums[place]))
+    if abs(sums[others]) >= _MOSTLY * farthest and sums[others] * sums[place] < 0:
+        low, high = sorted((place, others))
+        inner = sum(one.current_share for one in bins[low + 1 : high + 1])
+        before = sum(one.reference_share for one in bins[low + 1 : high + 1])
+        between = f"{_value(bins[low].high, unit, dates)} and {_value(bins[high].high, unit, dates)}"
+        how = "spread out" if sums[low] > 0 else "drew together"
+        return f"`{name}` {how}: {_percent(inner)} are between {between}, was {_percent(before)}"
+    below = sum(one.current_share for one in bins[: place + 1])
+    before = sum(one.reference_share for one in bins[: place + 1])
+    cut = _value(bins[place].high, unit, dates)
+    when = ("earlier", "later") if dates else ("lower", "higher")
+    if sums[place] > 0:
+        return f"`{name}` moved to {when[0]} values: {_percent(below)} are {cut} or below, was {_percent(before)}"
+    return f"`{name}` moved to {when[1]} values: {_percent(1 - below)} are above {cut}, was {_percent(1 - before)}"
+
+
+def categories_moved(name: str, bins: Sequence[Bin], new: Bin | None = None) -> str:
+    """Of categories: what came and what went. `new` is the bin of those that the reference never saw.
+
+    >>> categories_moved("carrier", [Bin("AA", 0.2, 0.0), Bin("UA", 0.8, 0.8)], Bin("new category", 0.0, 0.2))
+    '`carrier`: AA is gone, was 20 %, and 20 % are categories that were not there before: renamed, perhaps'
+    """
+    known = sorted(bins, key=lambda one: one.current_share - one.reference_share)
+    if new is not None and new.current_share > new.reference_share:
+        lost = known[0] if known else None
+        if (
+            lost is not None
+            and -_change(lost) >= _RENAMED * new.current_share
+            and lost.current_share < 0.2 * lost.reference_share
+        ):
+            return (
+                f"`{name}`: {lost.label} {_is_gone(lost)}, and {_percent(new.current_share)} are categories that were not "
+                "there before: renamed, perhaps"
+            )
+        if not known or new.current_share >= abs(_change(known[-1])) or new.current_share >= abs(_change(known[0])):
+            return f"`{name}`: {_percent(new.current_share)} are categories that were not there before, was {_percent(new.reference_share)}"
+    if not known or (abs(_change(known[0])) < 1e-12 and abs(_change(known[-1])) < 1e-12):
+        return ""
+    gained, lost = known[-1], known[0]
+    return f"`{name}`: {_shares(gained)} {gained.label}, {_was(gained)}; {_shares(lost)} {lost.label}, {_was(lost)}"
+
+
+def missing_moved(name: str, before: float, now: float) -> str:
+    """Of missing values, from their shares.
+
+    >>> missing_moved("wind", 0.002, 0.3)
+    '`wind` is missing in 30 %, was 0.2 %'
+    """
+    return f"`{name}` is missing in {_percent(now)}, was {_percent(before)}"
+
+
+def _single(one: Bin) -> bool:
+    return one.low is not None and one.high is not None and math.nextafter(one.high, -math.inf) == one.low
+
+
+def _change(one: Bin) -> float:
+    return one.current_share - one.reference_share
+
+
+def _is_gone(one: Bin) -> str:
+    return f"is gone, {_was(one)}" if one.current_share == 0 else f"is {_percent(one.current_share)}, {_was(one)}"
+
+
+def _shares(one: Bin) -> str:
+    return f"{_percent(one.current_share)} are"
+
+
+def _was(one: Bin) -> str:
+    return f"was {_percent(one.reference_share)}"
+
+
+def _value(value: float | None, unit: str, dates: bool) -> str:
+    if value is None:
+        return "all others"
+    if dates:
+        return f"{datetime.fromtimestamp(value / 1e6, UTC):%Y-%m-%d %H:%M}"
+    return f"{value:.4g} {unit}".strip() if abs(value) < 1e4 else f"{value:,.0f} {unit}".strip()
+
+
+def _percent(share: float) -> str:
+    """As exactly as a person wants it: one figure below 10 %, two above; what is not nothing is not shown as nothing.
+
+    >>> [_percent(one) for one in (0.0, 0.00003, 0.0123, 0.31, 0.997, 1.0)]
+    ['0 %', 'under 0.1 %', '1.2 %', '31 %', '99.7 %', '100 %']
+    """
+    if 0 < share < 0.001:
+        return "under 0.1 %"
+    if 0.99 < share < 1:
+        return f"{math.floor(share * 1000) / 10:g} %"
+    return f"{share * 100:.0f} %" if share >= 0.0995 or share == 0 else f"{share * 100:.1f} %".replace(".0 %", " %")
