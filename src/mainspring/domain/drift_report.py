@@ -27,6 +27,19 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
+class Effect:
+    """What one feature's drift does to the predictions: `rows` of the window, asked again with the feature as it was.
+
+    `mean_absolute` and `mean` are changes from then to now, in the prediction's own units (a chance, a value); of several
+    classes there is no `mean`, and `mean_absolute` is the total variation.
+    """
+
+    mean_absolute: float
+    mean: float | None
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class FeatureDrift:
     """One feature against one reference. Statistics are None where they do not apply; `findings` name what is odd."""
 
@@ -42,6 +55,10 @@ class FeatureDrift:
     current_rows: int
     findings: tuple[str, ...] = ()
     moved: tuple[Bin, ...] = ()
+    histogram: tuple[Bin, ...] = ()
+    importance: float | None = None
+    effect: Effect | None = None
+    sentence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +88,10 @@ class DriftReport:
             if self.unwatched
             else ""
         )
+
+    @property
+    def rate_in_words(self) -> str:
+        """The false-alarm rate that the report's limits were set for, for a person."""
+        if self.false_alarm_rate is None:
+            return "The limit is a convention and carries no false-alarm rate."
+        return f"Without any drift {self.false_alarm_rate:.0%} of such windows would alarm."

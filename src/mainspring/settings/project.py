@@ -117,6 +117,8 @@ class FeatureSettings(Part):
     """The policy of a feature or of all features of a view, by name, where it is another one."""
     defaults: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """What stands in for a feature under `default`; every such feature that training never saw missing needs one."""
+    units: dict[str, str] = Field(default_factory=dict)
+    """What a feature is measured in, such as `{temp: "°F"}`; reports for people say it."""
 
     @model_validator(mode="after")
     def _one_store(self) -> FeatureSettings:

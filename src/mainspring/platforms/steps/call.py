@@ -29,6 +29,7 @@ ROWS, DATASET, SIGNATURE, RESULTS, FACTS = (
     "facts.json",
 )
 PROFILE = "profile.json"
+IMPORTANCE = "importance.json"
 
 
 @dataclass(frozen=True)

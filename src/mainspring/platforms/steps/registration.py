@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from mainspring.pipeline.training import answers, fit, load_recipe
 from mainspring.platforms.champion import champion
 from mainspring.platforms.git import head
 from mainspring.platforms.steps import record
-from mainspring.platforms.steps.call import DATASET, PROFILE, StepCall, part_of, training_set
+from mainspring.platforms.steps.call import DATASET, IMPORTANCE, PROFILE, StepCall, part_of, training_set
 from mainspring.platforms.steps.evaluation import HELD_OUT
 from mainspring.platforms.steps.fitting import data_of, export_model
 
@@ -46,6 +47,8 @@ def register(call: StepCall) -> dict[str, float]:
     held_out = from_json(list[float], (call.inputs["evaluation"] / HELD_OUT).read_bytes())
     profile = fit_profile(rows.filter(_used(rows)), signature.features, held_out)
     (folder / PROFILE).write_bytes(to_json(profile))
+    # The evaluated model's: the refit has seen every row that it could be measured on.
+    shutil.copyfile(call.inputs["metrics"] / IMPORTANCE, folder / IMPORTANCE)
     ours = answers(model, data.X, signature, recipe)
     record.refitted(call, refit, data.y, ours)
     return _register(call, folder, rows.filter(_used(rows)), "accepted", refit)
