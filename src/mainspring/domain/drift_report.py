@@ -10,13 +10,34 @@ from mainspring.domain.time import TimeWindow
 
 DriftVerdict = Literal["alarm", "warning", "quiet", "no_data"]
 ReferenceName = Literal["training", "trailing"]
+StatisticName = Literal["ks", "psi", "kl", "js"]
+FindingName = Literal[
+    "empty_window", "absent", "all_null", "missing", "infinite", "constant", "new_category", "type_changed", "outside"
+]
+"""What may be odd about a feature beside its distance, each by a name of its own.
+
+`empty_window`: no rows at all. `absent`: the log has no such column. `all_null`: rows, and no value. `missing`: the share of
+null or NaN is another one. `infinite`: infinities, which are in no other number. `constant`: one single value where the
+reference had several. `new_category`: categories that the reference never had. `type_changed`: text where numbers were, or
+the reverse. `outside`: more values below or above everything that the reference had than chance explains.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something odd about a feature: which, in words, and as shares of all rows, then and now."""
+
+    name: FindingName
+    text: str
+    reference_share: float = 0.0
+    current_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """A bin in the feature's own units, with its share in the reference and now.
+    """A bin in the feature's own units, with its share in the reference and now (of the rows that have a value).
 
-    Of numbers it holds low < v <= high, None without a bound; of a single value low is the number just below high.
+    `low` and `high` are its ends as numbers (`low < v <= high`), None where it has none.
     """
 
     label: str
@@ -41,7 +62,13 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class FeatureDrift:
-    """One feature against one reference. Statistics are None where they do not apply; `findings` name what is odd."""
+    """One feature against one reference. Statistics are None where they do not apply; `findings` name what is odd.
+
+    `ks` lies in `ks_interval`, ends included: from counts the true distance is known up to the mass of a cell. `js` is the
+    Jensen-Shannon distance (the root of the divergence to base 2, in [0, 1]), `wasserstein` is in the feature's own units
+    (of a time in microseconds), `chi_squared` has `chi_squared_p` by the usual, independent-rows reckoning. `histogram` has
+    all bins that PSI, KL, JS and chi-squared are taken from, `moved` those of them that moved most.
+    """
 
     feature: str
     reference: ReferenceName
@@ -49,14 +76,20 @@ class FeatureDrift:
     psi: float | None
     kl: float | None
     threshold: float
-    statistic: Literal["ks", "psi", "kl"]
+    statistic: StatisticName
     drifted: bool
     reference_rows: int
     current_rows: int
-    findings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     moved: tuple[Bin, ...] = ()
     histogram: tuple[Bin, ...] = ()
+    ks_interval: tuple[float, float] | None = None
+    js: float | None = None
+    wasserstein: float | None = None
+    chi_squared: float | None = None
+    chi_squared_p: float | None = None
     importance: float | None = None
+    """What shuffling the feature cost the version's metric on rows held out."""
     effect: Effect | None = None
     sentence: str = ""
 
