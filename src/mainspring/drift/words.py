@@ -20,7 +20,7 @@ def numbers_moved(name: str, bins: Sequence[Bin], unit: str = "", *, dates: bool
     `dates`: the numbers are microseconds since 1970. "" where nothing moved.
 
     >>> colder = [Bin("<= 40", 0.06, 0.31, None, 40.0), Bin("> 40", 0.94, 0.69, 40.0, None)]
-    >>> numbers_moved("temp", colder, "F")
+    >>> numbers_moved("`temp`", colder, "F")
     '`temp` moved to lower values: 31 % are 40 F or below, was 6 %'
     """
     if not bins:
@@ -35,7 +35,7 @@ def numbers_moved(name: str, bins: Sequence[Bin], unit: str = "", *, dates: bool
     if single is not None and abs(apart[single]) >= _MOSTLY * sum(map(abs, apart)) / 2:
         one = bins[single]
         more = "more" if apart[single] > 0 else "fewer"
-        return f"`{name}` has {more} of one value: {_shares(one)} exactly {_value(one.high, unit, dates)}, {_was(one)}"
+        return f"{name} has {more} of one value: {_shares(one)} exactly {_value(one.high, unit, dates)}, {_was(one)}"
     others = max(range(len(bins)), key=lambda one: -sums[one] * math.copysign(1.0, sums[place]))
     if abs(sums[others]) >= _MOSTLY * farthest and sums[others] * sums[place] < 0:
         low, high = sorted((place, others))
@@ -43,49 +43,44 @@ def numbers_moved(name: str, bins: Sequence[Bin], unit: str = "", *, dates: bool
         before = sum(one.reference_share for one in bins[low + 1 : high + 1])
         between = f"{_value(bins[low].high, unit, dates)} and {_value(bins[high].high, unit, dates)}"
         how = "spread out" if sums[low] > 0 else "drew together"
-        return f"`{name}` {how}: {_percent(inner)} are between {between}, was {_percent(before)}"
+        return f"{name} {how}: {_percent(inner)} are between {between}, was {_percent(before)}"
     below = sum(one.current_share for one in bins[: place + 1])
     before = sum(one.reference_share for one in bins[: place + 1])
     cut = _value(bins[place].high, unit, dates)
     when = ("earlier", "later") if dates else ("lower", "higher")
     if sums[place] > 0:
-        return f"`{name}` moved to {when[0]} values: {_percent(below)} are {cut} or below, was {_percent(before)}"
-    return f"`{name}` moved to {when[1]} values: {_percent(1 - below)} are above {cut}, was {_percent(1 - before)}"
+        return f"{name} moved to {when[0]} values: {_percent(below)} are {cut} or below, was {_percent(before)}"
+    return f"{name} moved to {when[1]} values: {_percent(1 - below)} are above {cut}, was {_percent(1 - before)}"
 
 
-def categories_moved(name: str, bins: Sequence[Bin], new: Bin | None = None) -> str:
-    """Of categories: what came and what went. `new` is the bin of those that the reference never saw.
+def categories_moved(name: str, bins: Sequence[Bin], new: tuple[float, float] | None = None) -> str:
+    """Of categories: what came and what went. `new` are the shares, then and now, of those that the reference never saw.
 
-    >>> categories_moved("carrier", [Bin("AA", 0.2, 0.0), Bin("UA", 0.8, 0.8)], Bin("new category", 0.0, 0.2))
+    >>> categories_moved("`carrier`", [Bin("AA", 0.2, 0.0), Bin("UA", 0.8, 0.8)], (0.0, 0.2))
     '`carrier`: AA is gone, was 20 %, and 20 % are categories that were not there before: renamed, perhaps'
     """
-    known = sorted(bins, key=lambda one: one.current_share - one.reference_share)
-    if new is not None and new.current_share > new.reference_share:
-        lost = known[0] if known else None
-        if (
-            lost is not None
-            and -_change(lost) >= _RENAMED * new.current_share
-            and lost.current_share < 0.2 * lost.reference_share
-        ):
-            return (
-                f"`{name}`: {lost.label} {_is_gone(lost)}, and {_percent(new.current_share)} are categories that were not "
-                "there before: renamed, perhaps"
-            )
-        if not known or new.current_share >= abs(_change(known[-1])) or new.current_share >= abs(_change(known[0])):
-            return f"`{name}`: {_percent(new.current_share)} are categories that were not there before, was {_percent(new.reference_share)}"
-    if not known or (abs(_change(known[0])) < 1e-12 and abs(_change(known[-1])) < 1e-12):
+    order = sorted(bins, key=_change)
+    if not order or max(-_change(order[0]), _change(order[-1]), *(new or (0.0,))) < 1e-12:
         return ""
-    gained, lost = known[-1], known[0]
-    return f"`{name}`: {_shares(gained)} {gained.label}, {_was(gained)}; {_shares(lost)} {lost.label}, {_was(lost)}"
+    lost, gained = order[0], order[-1]
+    if new is not None and new[1] - new[0] >= max(_change(gained), _RENAMED * -_change(lost)):
+        unseen = f"{_percent(new[1])} are categories that were not there before"
+        if -_change(lost) >= _RENAMED * (new[1] - new[0]) and lost.current_share < 0.2 * lost.reference_share:
+            gone = (
+                f"{lost.label} is {'gone' if lost.current_share == 0 else _percent(lost.current_share)}, {_was(lost)}"
+            )
+            return f"{name}: {gone}, and {unseen}: renamed, perhaps"
+        return f"{name}: {unseen}, was {_percent(new[0])}"
+    return f"{name}: {_shares(gained)} {gained.label}, {_was(gained)}; {_shares(lost)} {lost.label}, {_was(lost)}"
 
 
 def missing_moved(name: str, before: float, now: float) -> str:
     """Of missing values, from their shares.
 
-    >>> missing_moved("wind", 0.002, 0.3)
+    >>> missing_moved("`wind`", 0.002, 0.3)
     '`wind` is missing in 30 %, was 0.2 %'
     """
-    return f"`{name}` is missing in {_percent(now)}, was {_percent(before)}"
+    return f"{name} is missing in {_percent(now)}, was {_percent(before)}"
 
 
 def _single(one: Bin) -> bool:
@@ -94,10 +89,6 @@ def _single(one: Bin) -> bool:
 
 def _change(one: Bin) -> float:
     return one.current_share - one.reference_share
-
-
-def _is_gone(one: Bin) -> str:
-    return f"is gone, {_was(one)}" if one.current_share == 0 else f"is {_percent(one.current_share)}, {_was(one)}"
 
 
 def _shares(one: Bin) -> str:
