@@ -7,12 +7,10 @@ import pyarrow as pa
 import pytest
 
 from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
-from mainspring.domain.codec import to_json
 from mainspring.domain.log_record import ROLES, LogRow, SegmentHeader, microseconds
-from mainspring.domain.model_version import Feature
 from mainspring.drift.profile import fit_profile
+from mainspring.drift.storage import write_profile
 from mainspring.platforms.drift import LaptopDrift
-from mainspring.platforms.steps import PROFILE
 from mainspring.serving.segment_writer import SegmentWriter
 from mainspring.settings.load import load_project
 from tests.platforms.towns import edit, write_project
@@ -33,10 +31,10 @@ def drift(tmp_path):
     write_project(tmp_path)
     edit(tmp_path, "mainspring.yaml", "", "drift: {min_rows: 1, trailing: 1d}\n")
     loaded = load_project(tmp_path)
-    temps = np.random.default_rng(3).normal(10, 5, 2000)
-    profile = fit_profile(pa.table({"temp": temps}), [Feature("temp", "float")], np.full(2000, 0.5))
+    columns = {"temp": np.random.default_rng(3).normal(10, 5, 2000), "prediction": np.full(2000, 0.5)}
+    profile = fit_profile({name: pa.chunked_array([values]) for name, values in columns.items()})
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / PROFILE).write_bytes(to_json(profile))
+    write_profile(profile, tmp_path / "model")
     log = ParquetPredictionLog(loaded.paths)
 
     def run(*rows, report=False):
@@ -78,7 +76,7 @@ def test_a_batch_is_seen_by_drift_and_counts_no_question_twice(drift):
 def test_a_default_that_stood_in_is_no_observation(drift):
     found = drift(("1", "a", "primary", 1.0), ("1", "b", "primary", 9.5, "missing:temp", "defaulted:temp"), report=True)
     (temp,) = [one for one in found.features if (one.feature, one.reference) == ("temp", "training")]
-    assert temp.findings == ("missing values: 0.0% then, 50.0% now",)
+    assert [one.text for one in temp.findings] == ["missing values: 0.0% then, 50.0% now"]
 
 
 def test_without_a_batch_every_answer_counts_as_before(drift):

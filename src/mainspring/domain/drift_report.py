@@ -12,11 +12,11 @@ DriftVerdict = Literal["alarm", "warning", "quiet", "no_data"]
 ReferenceName = Literal["training", "trailing"]
 StatisticName = Literal["ks", "psi", "kl", "js"]
 FindingName = Literal[
-    "empty_window", "absent", "all_null", "missing", "infinite", "constant", "new_category", "type_changed", "outside"
+    "empty_window", "all_null", "missing", "infinite", "constant", "new_category", "type_changed", "outside"
 ]
 """What may be odd about a feature beside its distance, each by a name of its own.
 
-`empty_window`: no rows at all. `absent`: the log has no such column. `all_null`: rows, and no value. `missing`: the share of
+`empty_window`: no rows at all. `all_null`: rows, and no value. `missing`: the share of
 null or NaN is another one. `infinite`: infinities, which are in no other number. `constant`: one single value where the
 reference had several. `new_category`: categories that the reference never had. `type_changed`: text where numbers were, or
 the reverse. `outside`: more values below or above everything that the reference had than chance explains.

@@ -226,13 +226,13 @@ def total(counts: Sequence[Counts], cells: Cells) -> Counts:
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Counts of one feature by window: `starts` datetime64[us] [windows], `counts` int64 [windows, cells.width].
+    """Counts of one feature by window: `starts` datetime64[us] [windows], oldest first, `counts` int32 [windows, cells.width].
 
     What alarms are calibrated on. Windows without a row are not there.
     """
 
     starts: NDArray[np.datetime64]
-    counts: Integers
+    counts: NDArray[np.int32]
 
     def __eq__(self, other: object) -> bool:
         return (

@@ -36,6 +36,13 @@ def fits(kind: Kind, arrow: pa.DataType) -> bool:
         return found in ("number", "boolean")
     if kind == "time":
         return found == "time"
+    return is_text(arrow)
+
+
+def is_text(arrow: pa.DataType) -> bool:
+    """Whether a type is text, or a dictionary of it."""
+    import pyarrow as pa
+
     if pa.types.is_dictionary(arrow):
         arrow = arrow.value_type
     return bool(pa.types.is_string(arrow) or pa.types.is_large_string(arrow) or pa.types.is_string_view(arrow))

@@ -63,7 +63,8 @@ def _count_numbers(cells: Cells, values: Floats, vector: Integers) -> Counts:
     if len(cells.edges):
         for at, outside in ((0, known[places == 0]), (3, known[places == len(cells.edges)])):
             if len(outside):
-                counts.tails[at : at + 3] = outside.sum(), outside.min(), outside.max()
+                with np.errstate(over="ignore"):
+                    counts.tails[at : at + 3] = outside.sum(), outside.min(), outside.max()
     return counts
 
 

@@ -62,7 +62,7 @@ def rows_of(report: DriftReport) -> list[list[object]]:
     rows: list[list[object]] = []
     for one in ranked(report):
         for found in (one.acted_on, *one.others):
-            happened = "; ".join(filter(None, [found.sentence, *found.findings]))
+            happened = "; ".join(filter(None, [found.sentence, *(odd.text for odd in found.findings)]))
             effect = "" if found.effect is None else effect_in_words(found)
             rows.append(
                 [
@@ -94,7 +94,7 @@ def _section(one: Ranked) -> str:
     if acted.importance is not None:
         words.append(f'<p class="dim">Shuffled, it costs the model {acted.importance:.4g} of its metric.</p>')
     if acted.findings:
-        words.append("<ul>" + "".join(f"<li>{html.escape(text)}</li>" for text in acted.findings) + "</ul>")
+        words.append("<ul>" + "".join(f"<li>{html.escape(odd.text)}</li>" for odd in acted.findings) + "</ul>")
     state = "drifted" if acted.drifted else "did not drift"
     pictures = "".join(_picture(found) for found in (acted, *one.others))
     table = _table([acted, *one.others])

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +27,8 @@ PREDICTION = "prediction"
 """The chance of the positive class, the value, or of several classes the one that is predicted."""
 CONFIDENCE = "prediction.confidence"
 """Of several classes the chance of the one that is predicted."""
+MOST_WINDOWS = 400
+"""More windows than a year has days make no better calibration, and a larger file."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Profile:
     """The reference of a model version.
 
     `cells` and `counts` are by feature, and by `PREDICTION` and `CONFIDENCE`; `windows` are the reference's own windows of
-    `every_seconds`, where its rows have times.
+    `every_seconds`, the newest `MOST_WINDOWS` of them, where its rows have times.
     """
 
     cells: dict[str, Cells]
@@ -45,16 +49,67 @@ class Profile:
         """Rows of the reference."""
         return max((one.rows for one in self.counts.values()), default=0)
 
+    def beside(self, other: Profile) -> Profile:
+        """Both as one: features are of the training rows, the prediction is of others."""
+        return Profile(
+            self.cells | other.cells,
+            self.counts | other.counts,
+            self.windows | other.windows,
+            self.every_seconds or other.every_seconds,
+        )
 
-def fit_profile(columns: Mapping[str, pa.ChunkedArray], features: Sequence[Feature]) -> Profile:
+
+def fit_profile(
+    columns: Mapping[str, pa.ChunkedArray],
+    features: Sequence[Feature] = (),
+    times: NDArray[np.datetime64] | None = None,
+    every: timedelta | None = None,
+) -> Profile:
     """The profile of a reference's columns; those that are no feature are taken by their Arrow type.
 
-    Use `prediction_columns` for what a model answered.
+    `times` are the rows' event times (datetime64, UTC; NaT is in no window); with `every` the reference's own windows of that
+    length are counted as well. Use `prediction_columns` for what a model answered.
     """
     typed = {one.name: one.type for one in features}
-    shaped = {name: as_declared(column, typed.get(name, "")) for name, column in columns.items()}
-    cells = {name: fit_cells(column, "category" if _is_text(typed, name) else None) for name, column in shaped.items()}
-    return Profile(cells, {name: count(one, shaped[name]) for name, one in cells.items()})
+    cells, counts, windows = {}, {}, {}
+    place = None if times is None or every is None or not len(times) else _Placed.of(times, every)
+    for name, given in columns.items():
+        column = as_declared(given, typed.get(name, ""))
+        cells[name] = fit_cells(column, "category" if _is_text(typed, name) else None)
+        counts[name] = count(cells[name], column)
+        if place is not None:
+            windows[name] = place.windows(cells[name], column)
+    return Profile(cells, counts, windows, every.total_seconds() if every is not None and windows else 0.0)
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Rows in order of their windows: `order` their places, window w from `bounds[w]` to `bounds[w + 1]`."""
+
+    starts: NDArray[np.datetime64]
+    order: Any
+    bounds: Any
+
+    @staticmethod
+    def of(times: NDArray[np.datetime64], every: timedelta) -> _Placed:
+        at = times.astype("datetime64[us]")
+        known = np.flatnonzero(~np.isnat(at))
+        length = every // timedelta(microseconds=1)
+        window = at[known].astype(np.int64) // length
+        # Counting in order of time is the same as counting by row: rows are mostly in that order already.
+        order = known[np.argsort(window, kind="stable")]
+        found, first = np.unique(np.sort(window), return_index=True)
+        bounds = np.append(first, len(known))[-MOST_WINDOWS - 1 :]
+        return _Placed((found[-MOST_WINDOWS:] * length).astype("datetime64[us]"), order, bounds)
+
+    def windows(self, cells: Cells, column: pa.ChunkedArray) -> Windows:
+        import pyarrow as pa
+
+        ordered = column.take(pa.array(self.order))
+        counts = np.empty((len(self.starts), cells.width), np.int32)
+        for place, (start, end) in enumerate(pairwise(self.bounds.tolist())):
+            counts[place] = count(cells, ordered.slice(start, end - start)).vector
+        return Windows(self.starts, counts)
 
 
 def as_declared(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:

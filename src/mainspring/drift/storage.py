@@ -8,14 +8,15 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mainspring.domain.errors import DataError
-from mainspring.drift.cells import APART, NULL, Cells, Counts, Windows
+from mainspring.drift.cells import APART, NULL, Cells, Counts, Windows, joined_tails
 from mainspring.drift.profile import Profile
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def profile_bytes(profile: Profile) -> bytes:
 
     names = list(profile.cells)
     windows = [profile.windows.get(name) for name in names]
+    places = [None if one is None else np.flatnonzero(one.counts) for one in windows]
     columns = {
         "feature": pa.array(names, pa.string()),
         "kind": pa.array([profile.cells[name].kind for name in names], pa.string()),
@@ -69,8 +71,10 @@ def profile_bytes(profile: Profile) -> bytes:
             [None if one is None else one.starts.astype("datetime64[us]").astype(np.int64) for one in windows],
             pa.list_(pa.int64()),
         ),
-        "window_counts": pa.array(
-            [None if one is None else one.counts.ravel() for one in windows], pa.list_(pa.int64())
+        "window_places": pa.array(places, pa.list_(pa.int32())),
+        "window_rows": pa.array(
+            [None if one is None else one.counts.ravel()[at] for one, at in zip(windows, places, strict=True)],
+            pa.list_(pa.int32()),
         ),
     }
     return _parquet(pa.table(columns), {"format": FORMAT, "every_seconds": profile.every_seconds})
@@ -86,34 +90,81 @@ def profile_of(raw: bytes, where: str) -> Profile:
         counts[name] = Counts(_array(table, "counts", place), _array(table, "tails", place))
         if table.column("window_starts")[place].is_valid:
             starts = _array(table, "window_starts", place).astype("datetime64[us]")
-            found = _array(table, "window_counts", place)
+            found = np.zeros(len(starts) * cells[name].width, np.int32)
+            found[_array(table, "window_places", place)] = _array(table, "window_rows", place)
             windows[name] = Windows(starts, found.reshape(len(starts), cells[name].width))
         if len(counts[name].vector) != cells[name].width:
             raise DataError(f"{name} has {len(counts[name].vector)} counts for {cells[name].width} cells", where=where)
     return Profile(cells, counts, windows, float(about.get("every_seconds", 0.0)))
 
 
-def counts_bytes(hours: Mapping[str, Mapping[str, Counts]], about: Mapping[str, Any]) -> bytes:
-    """Counts by key (an hour) and feature as Parquet, with what they are about."""
+@dataclass(frozen=True)
+class KeptCounts:
+    """Counts by hour and feature as they are kept: only cells that have rows. `about` says what they are of, as JSON values."""
+
+    table: pa.Table
+    about: Mapping[str, Any]
+
+    def total(self, hours: Collection[int] | None = None) -> dict[str, Counts]:
+        """The sum over some hours (microseconds since 1970), by feature; of all without `hours`."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        table = self.table
+        if hours is not None:
+            table = table.filter(pc.is_in(table.column("hour"), value_set=pa.array(sorted(hours), pa.int64())))
+        found = {}
+        for name in table.column("feature").unique().to_pylist():
+            rows = table.filter(pc.equal(table.column("feature"), name)).combine_chunks()
+            width = rows.column("width")[0].as_py()
+            places = pc.list_flatten(rows.column("places")).to_numpy()
+            # Weights are floats, and exact up to 2^53 rows.
+            vector = np.bincount(places, pc.list_flatten(rows.column("rows")).to_numpy(), width).astype(np.int64)
+            tails = pc.list_flatten(rows.column("tails")).to_numpy()
+            found[name] = Counts(vector, joined_tails(tails))
+        return found
+
+
+def counts_bytes(hours: Sequence[tuple[int, Mapping[str, Counts]]], about: Mapping[str, Any]) -> bytes:
+    """Counts by hour (microseconds since 1970) and feature as Parquet."""
+    return _parquet(_hours_table(hours), {**about, "format": FORMAT})
+
+
+def counts_of(raw: bytes, where: str) -> KeptCounts:
+    """What `counts_bytes` wrote. Errors: `DataError`."""
+    return KeptCounts(*_table(raw, where))
+
+
+def merged_bytes(
+    kept: KeptCounts, hours: Sequence[tuple[int, Mapping[str, Counts]]], about: Mapping[str, Any]
+) -> bytes:
+    """Kept counts with some hours counted anew."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    new = pa.array([hour for hour, _ in hours], pa.int64())
+    old = kept.table.filter(pc.invert(pc.is_in(kept.table.column("hour"), value_set=new)))
+    old = old.replace_schema_metadata(None)
+    return _parquet(pa.concat_tables([old, _hours_table(hours)]), {**about, "format": FORMAT})
+
+
+def _hours_table(hours: Sequence[tuple[int, Mapping[str, Counts]]]) -> pa.Table:
     import pyarrow as pa
 
-    rows = [(key, name, one) for key, found in hours.items() for name, one in found.items()]
-    columns = {
-        "key": pa.array([key for key, _, _ in rows], pa.string()),
-        "feature": pa.array([name for _, name, _ in rows], pa.string()),
-        **_counts_columns([one for _, _, one in rows]),
-    }
-    return _parquet(pa.table(columns), {**about, "format": FORMAT})
-
-
-def counts_of(raw: bytes, where: str) -> tuple[dict[str, dict[str, Counts]], dict[str, Any]]:
-    """What `counts_bytes` wrote. Errors: `DataError`."""
-    table, about = _table(raw, where)
-    found: dict[str, dict[str, Counts]] = {}
-    for place, row in enumerate(_rows(table, "key", "feature")):
-        counts = Counts(_array(table, "counts", place), _array(table, "tails", place))
-        found.setdefault(row["key"], {})[row["feature"]] = counts
-    return found, about
+    rows = [(hour, name, one) for hour, found in hours for name, one in found.items()]
+    places = [np.flatnonzero(one.vector) for _, _, one in rows]
+    return pa.table(
+        {
+            "hour": pa.array([hour for hour, _, _ in rows], pa.int64()),
+            "feature": pa.array([name for _, name, _ in rows], pa.string()),
+            "width": pa.array([len(one.vector) for _, _, one in rows], pa.int32()),
+            "places": pa.array(places, pa.list_(pa.int32())),
+            "rows": pa.array(
+                [one.vector[at] for at, (_, _, one) in zip(places, rows, strict=True)], pa.list_(pa.int64())
+            ),
+            "tails": pa.array([one.tails for _, _, one in rows], pa.list_(pa.float64())),
+        }
+    )
 
 
 def _counts_columns(counts: list[Counts]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from mainspring.domain.drift_report import Bin
 
 _MOSTLY = 0.7
-"""One value, or one tail, tells the story when it has this much of what moved."""
+"""One tail tells the story when the other has less than this much of what it has."""
 _RENAMED = 0.8
 """A category was renamed, perhaps, when new ones have this much of what it lost, and lost nearly all."""
 
@@ -31,11 +31,6 @@ def numbers_moved(name: str, bins: Sequence[Bin], unit: str = "", *, dates: bool
     farthest = abs(sums[place])
     if farthest < 1e-12:
         return ""
-    single = max((one for one in range(len(bins)) if _single(bins[one])), key=lambda one: abs(apart[one]), default=None)
-    if single is not None and abs(apart[single]) >= _MOSTLY * sum(map(abs, apart)) / 2:
-        one = bins[single]
-        more = "more" if apart[single] > 0 else "fewer"
-        return f"{name} has {more} of one value: {_shares(one)} exactly {_value(one.high, unit, dates)}, {_was(one)}"
     others = max(range(len(bins)), key=lambda one: -sums[one] * math.copysign(1.0, sums[place]))
     if abs(sums[others]) >= _MOSTLY * farthest and sums[others] * sums[place] < 0:
         low, high = sorted((place, others))
@@ -51,6 +46,17 @@ def numbers_moved(name: str, bins: Sequence[Bin], unit: str = "", *, dates: bool
     if sums[place] > 0:
         return f"{name} moved to {when[0]} values: {_percent(below)} are {cut} or below, was {_percent(before)}"
     return f"{name} moved to {when[1]} values: {_percent(1 - below)} are above {cut}, was {_percent(1 - before)}"
+
+
+def value_moved(name: str, value: Bin, unit: str = "") -> str:
+    """Of the one value, or narrow stretch of values, that has most of what moved.
+
+    >>> value_moved("`delay`", Bin("0", 0.001, 0.1, -1e-300, 0.0), "min")
+    '`delay` has more of one value: 10 % are 0 min, was 0.1 %'
+    """
+    more = "more" if value.current_share > value.reference_share else "fewer"
+    told = f"{value.label} {unit}".strip()
+    return f"{name} has {more} of one value: {_percent(value.current_share)} are {told}, {_was(value)}"
 
 
 def categories_moved(name: str, bins: Sequence[Bin], new: tuple[float, float] | None = None) -> str:
@@ -81,10 +87,6 @@ def missing_moved(name: str, before: float, now: float) -> str:
     '`wind` is missing in 30 %, was 0.2 %'
     """
     return f"{name} is missing in {_percent(now)}, was {_percent(before)}"
-
-
-def _single(one: Bin) -> bool:
-    return one.low is not None and one.high is not None and math.nextafter(one.high, -math.inf) == one.low
 
 
 def _change(one: Bin) -> float:

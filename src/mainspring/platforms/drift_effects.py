@@ -10,10 +10,14 @@ from mainspring.domain.codec import from_json
 from mainspring.domain.drift_report import Effect
 from mainspring.domain.model_card import ModelCard
 from mainspring.domain.model_version import Feature
+from mainspring.domain.time import TimeWindow
 from mainspring.drift.cells import Cells, Counts
 from mainspring.drift.effect import Numbers, categories_as_before, change_of, numbers_as_before
 from mainspring.pipeline.insight import Importance
-from mainspring.platforms.steps import IMPORTANCE, replay
+from mainspring.platforms.steps import replay
+from mainspring.platforms.steps.call import IMPORTANCE
+from mainspring.ports import PredictionLog
+from mainspring.prediction_log.requests import NEEDED, asked_once
 from mainspring.serving.runtime import load_card
 
 if TYPE_CHECKING:
@@ -31,23 +35,27 @@ def importance_of(folder: Path) -> dict[str, float]:
     return {one.feature: one.loss for one in found}
 
 
-def effects(
+def effects_of(
     folder: Path,
-    rows: pa.Table,
+    log: PredictionLog,
+    window: TimeWindow,
     names: Sequence[str],
     cells: Mapping[str, Cells],
     reference: Mapping[str, Counts],
 ) -> dict[str, Effect]:
     """Of each of the features `names` what its change since the reference does to the model's answers.
 
-    `rows` are the log's, with `feature.<name>`. What cannot be asked again has no effect: a model whose other features are
+    What cannot be asked again has no effect: a model whose other features are
     kept out of the log, text that is only known by its hash, a feature that came as another type.
     """
     import numpy as np
+    import pyarrow as pa
 
     card = load_card(folder)
     features = card.signature.features
-    if not rows.num_rows or any(f"feature.{one.name}" not in rows.column_names for one in features):
+    logged = [f"feature.{one.name}" for one in features]
+    rows = asked_once(log.read(window, [*NEEDED, "version", *logged]))
+    if not rows.num_rows or any(pa.types.is_null(rows.schema.field(name).type) for name in logged):
         return {}
     rows = rows.take(np.unique(np.linspace(0, rows.num_rows - 1, MOST_ROWS).astype(int)))
     try:

@@ -175,7 +175,7 @@ class DriftSettings(Part):
 
     every: Duration = timedelta(days=1)
     """How often; the current window is as long."""
-    statistic: Literal["psi", "ks", "kl"] = "psi"
+    statistic: Literal["psi", "ks", "kl", "js"] = "psi"
     """The statistic that the threshold is for."""
     threshold: float = Field(default=0.2, gt=0)
     """Above it a feature has drifted. 0.2 for PSI is the industry's folklore and carries no false-alarm rate."""

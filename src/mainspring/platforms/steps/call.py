@@ -28,7 +28,6 @@ ROWS, DATASET, SIGNATURE, RESULTS, FACTS = (
     "results.json",
     "facts.json",
 )
-PROFILE = "profile.json"
 IMPORTANCE = "importance.json"
 
 
