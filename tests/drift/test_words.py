@@ -25,7 +25,8 @@ def test_numbers_that_spread_out_have_not_moved_one_way():
 
 def test_one_value_that_became_common_is_named():
     assert (
-        value_moved("`delay`", Bin("0", 0.101, 0.0), "min") == "`delay` has fewer of one value: 0 % are 0 min, was 10 %"
+        value_moved("`delay`", Bin("0", 0.101, 0.0, -5e-324, 0.0), "min")
+        == "`delay` has fewer of one value: 0 % are 0 min, was 10 %"
     )
 
 

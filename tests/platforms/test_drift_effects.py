@@ -102,7 +102,7 @@ def test_the_effect_is_that_of_the_change_alone(world, tmp_path):
         asked["wind"] = np.where(np.arange(ROWS) % 10 < 3, 0.0, asked["wind"])
 
     wind = of(world(change), "wind")
-    assert wind.sentence.startswith("`wind` has more of one value: 30 % are ")
+    assert wind.sentence.startswith("`wind` has more of one value: 30 % lie between -0.0")
     assert wind.sentence.endswith(" m/s, was under 0.1 %")
     # Three tenths no longer answer as half of them did: 0.3 * (0 - about 0.6).
     assert -0.24 < wind.effect.mean < -0.12

@@ -27,6 +27,8 @@ summary{{cursor:pointer;color:var(--dim);padding:.6rem 0}}.key i{{display:inline
 <p class="key dim">In each picture <i style="background:var(--then)"></i>then <i style="background:var(--now)"></i>now</p>
 {sections}</html>
 """
+_TOLD = ("missing", "new_category", "all_null", "type_changed")
+"""Findings that a feature's sentence tells of."""
 _WIDTH, _HEIGHT, _FOOT, _HEAD = 520, 170, 44, 14
 
 
@@ -62,7 +64,8 @@ def rows_of(report: DriftReport) -> list[list[object]]:
     rows: list[list[object]] = []
     for one in ranked(report):
         for found in (one.acted_on, *one.others):
-            happened = "; ".join(filter(None, [found.sentence, *(odd.text for odd in found.findings)]))
+            odd = [one.text for one in found.findings if not (found.sentence and one.name in _TOLD)]
+            happened = "; ".join(filter(None, [found.sentence, *odd]))
             effect = "" if found.effect is None else effect_in_words(found)
             rows.append(
                 [
@@ -122,6 +125,7 @@ def _picture(one: FeatureDrift) -> str:
     drawn = [f'<path d="M0,{base} H{_WIDTH}" stroke="#8c959f"/>']
     for place, bin_ in enumerate(bins):
         drawn += _bars(bin_, place * wide, wide, base, (base - _HEAD) / most)
+    drawn += _names(bins, wide, base)
     named = f"{one.feature}, {one.reference} reference and now"
     caption = f"against {one.reference}: the highest bar is {most:.0%}"
     return (
@@ -140,13 +144,38 @@ def _bars(bin_: Bin, left: float, wide: float, base: float, scale: float) -> lis
             f'<rect x="{left + wide * start:.1f}" y="{base - height:.1f}" width="{half:.1f}" height="{height:.1f}" '
             f'fill="var(--{colour})"/>'
         )
-    label = bin_.label if len(bin_.label) <= 18 else bin_.label[:17] + "…"
-    x, y = left + wide / 2, base + 10
-    drawn.append(
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="9.5" fill="#57606a" text-anchor="end" '
-        f'transform="rotate(-28 {x:.1f} {y:.1f})">{html.escape(label)}</text></g>'
-    )
+    return [*drawn, "</g>"]
+
+
+def _names(bins: Sequence[Bin], wide: float, base: float) -> list[str]:
+    """Of numbers the bounds between bins, as many as there is room for; of categories each by its name."""
+    if any(one.low is not None or one.high is not None for one in bins):
+        every = 1 + len(bins) // 12
+        return [
+            _text(wide * (place + 1), base + 13, "middle", _bound(one))
+            for place, one in enumerate(bins[:-1])
+            if place % every == 0
+        ]
+    drawn = []
+    for place, one in enumerate(bins):
+        x, y = wide * (place + 0.5), base + 11
+        turn = f' transform="rotate(-28 {x:.1f} {y:.1f})"' if len(bins) > 4 else ""
+        label = one.label if len(one.label) <= 18 else one.label[:17] + "…"
+        drawn.append(_text(x, y, "end" if turn else "middle", label, turn))
     return drawn
+
+
+def _bound(one: Bin) -> str:
+    """The upper end of a bin: a number to four figures, or as its label has it (a date)."""
+    end = one.label.rpartition(" to ")[2].removeprefix("<= ").removeprefix("< ")
+    try:
+        return f"{float(end):.4g}"
+    except ValueError:
+        return end
+
+
+def _text(x: float, y: float, anchor: str, text: str, more: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="10" fill="#57606a" text-anchor="{anchor}"{more}>{html.escape(text)}</text>'
 
 
 def _number(value: float | None) -> str:

@@ -66,12 +66,12 @@ def spike(cells: Cells, reference: Counts, current: Counts) -> Bin | None:
 
 
 def sentence(one: FeatureDrift, cells: Cells, unit: str = "", spike: Bin | None = None) -> str:
-    """What happened to a feature, for a person; "" where nothing did. `spike` as above."""
+    """What happened to a feature, for a person; "" where it is no more than chance. `spike` as above."""
     found = {finding.name: finding for finding in one.findings}
     plain = next((finding for name in ("type_changed", "all_null") if (finding := found.get(name))), None)
     if plain is not None:
         return f"`{one.feature}`: {plain.text}"
-    parts = [_moved(one, cells, unit, found.get("new_category"), spike)]
+    parts = [_moved(one, cells, unit, found.get("new_category"), spike)] if one.drifted else []
     missing = found.get("missing")
     if missing is not None:
         told = missing_moved(_named(one.feature), missing.reference_share, missing.current_share)
@@ -84,11 +84,11 @@ def sentence(one: FeatureDrift, cells: Cells, unit: str = "", spike: Bin | None 
 
 def _moved(one: FeatureDrift, cells: Cells, unit: str, new: Finding | None, spike: Bin | None) -> str:
     if spike is not None:
-        return value_moved(_named(one.feature), spike, "" if cells.kind == "time" else unit)
+        return value_moved(_named(one.feature), spike, unit, dates=cells.kind == "time")
     if cells.ordered:
         return numbers_moved(_named(one.feature), one.histogram, unit, dates=cells.kind == "time")
     if cells.kind == "hashed":
-        return f"`{one.feature}`: other texts than before, which are known by their hashes only" if one.drifted else ""
+        return f"`{one.feature}`: other texts than before, which are known by their hashes only"
     shares = None if new is None else (new.reference_share, new.current_share)
     return categories_moved(_named(one.feature), one.histogram, shares)
 

@@ -48,15 +48,19 @@ def numbers_moved(name: str, bins: Sequence[Bin], unit: str = "", *, dates: bool
     return f"{name} moved to {when[1]} values: {_percent(1 - below)} are above {cut}, was {_percent(1 - before)}"
 
 
-def value_moved(name: str, value: Bin, unit: str = "") -> str:
+def value_moved(name: str, value: Bin, unit: str = "", *, dates: bool = False) -> str:
     """Of the one value, or narrow stretch of values, that has most of what moved.
 
-    >>> value_moved("`delay`", Bin("0", 0.001, 0.1, -1e-300, 0.0), "min")
+    >>> value_moved("`delay`", Bin("0", 0.001, 0.1, -5e-324, 0.0), "min")
     '`delay` has more of one value: 10 % are 0 min, was 0.1 %'
+    >>> value_moved("`delay`", Bin("", 0.1, 0.0, 59.75, 60.0), "min")
+    '`delay` has fewer of one value: 0 % lie between 59.75 and 60 min, was 10 %'
     """
     more = "more" if value.current_share > value.reference_share else "fewer"
-    told = f"{value.label} {unit}".strip()
-    return f"{name} has {more} of one value: {_percent(value.current_share)} are {told}, {_was(value)}"
+    high = _value(value.high, unit, dates)
+    single = value.low is not None and value.high is not None and math.nextafter(value.low, math.inf) == value.high
+    where = f"are {high}" if single else f"lie between {_value(value.low, '', dates)} and {high}"
+    return f"{name} has {more} of one value: {_percent(value.current_share)} {where}, {_was(value)}"
 
 
 def categories_moved(name: str, bins: Sequence[Bin], new: tuple[float, float] | None = None) -> str:
