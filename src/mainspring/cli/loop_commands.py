@@ -86,7 +86,7 @@ def drift(
     print(f"{report.rows:,} predictions: {report.verdict}, {report.reason}")
     head = ["feature", "against", "KS", "PSI", "limit", "", "importance", "moves answers by", "what happened"]
     print_table(head, rows_of(report))
-    print(report.rate_in_words)
+    print(report.sure_in_words)
     if report.unwatched:
         print(report.unwatched_in_words)
     print(f"page: {page}")

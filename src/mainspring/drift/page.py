@@ -23,7 +23,7 @@ summary{{cursor:pointer;color:var(--dim);padding:.6rem 0}}.key i{{display:inline
 <h1>Drift of version {version}: <span class="{verdict}">{verdict_in_words}</span></h1>
 <p>{reason}.</p>
 <p class="dim">{start} to {end} (UTC), {rows} predictions, against the {acted_on} reference.</p>
-<p class="dim">{rate}</p>{unwatched}
+<p class="dim">{rate}.</p>{unwatched}
 <p class="key dim">In each picture <i style="background:var(--then)"></i>then <i style="background:var(--now)"></i>now</p>
 {sections}</html>
 """
@@ -53,7 +53,7 @@ def page(report: DriftReport) -> str:
         verdict_in_words=report.verdict.replace("_", " "),
         reason=html.escape(report.reason),
         acted_on=report.acted_on,
-        rate=html.escape(report.rate_in_words),
+        rate=html.escape(report.sure_in_words[:1].upper() + report.sure_in_words[1:]),
         unwatched=unwatched,
         sections=sections,
     )
@@ -69,11 +69,17 @@ def rows_of(report: DriftReport) -> list[list[object]]:
             effect = "" if found.effect is None else effect_in_words(found)
             rows.append(
                 [
-                    found.feature, found.reference, found.ks, found.psi, f"{found.statistic} {found.threshold:g}",
+                    found.feature, found.reference, found.ks, found.psi, limit_in_words(found),
                     "drifted" if found.drifted else "", found.importance, effect, happened,
                 ]
             )  # fmt: skip
     return rows
+
+
+def limit_in_words(one: FeatureDrift) -> str:
+    """What decides and its limit; of a whitened statistic, which has no column, the value too."""
+    value = f"{one.t:.3g} of " if one.t is not None else ""
+    return f"{'T' if one.statistic == 't' else one.statistic} {value}{one.threshold:.3g}"
 
 
 def effect_in_words(one: FeatureDrift) -> str:
@@ -109,7 +115,7 @@ def _table(found: Sequence[FeatureDrift]) -> str:
     head = ["against", "KS", "PSI", "KL", "limit", "rows then", "rows now"]
     lines = ["".join(f"<th{' class=n' if place else ''}>{text}</th>" for place, text in enumerate(head))]
     for one in found:
-        cells = [one.reference, *map(_number, (one.ks, one.psi, one.kl)), f"{one.statistic} {one.threshold:g}"]
+        cells = [one.reference, *map(_number, (one.ks, one.psi, one.kl)), limit_in_words(one)]
         cells += [f"{one.reference_rows:,}", f"{one.current_rows:,}"]
         lines.append("".join(f"<td{' class=n' if place else ''}>{text}</td>" for place, text in enumerate(cells)))
     return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
