@@ -95,6 +95,8 @@ def _binary(metrics: Sequence[str], said: Any, chance: Any, seed: int) -> dict[s
             found[name] = (without.sum() + drawn @ (having - without).astype(np.float32)) / len(said)
         elif name == "auc":
             found[name] = _auc(drawn, said)
+        elif name == "average_precision":
+            found[name] = _average_precision(drawn, said)
         elif name == "calibration_error":
             ends = [rows[0] for rows in np.array_split(np.arange(len(said)), min(_BINS, len(said)))]
             apart = np.add.reduceat(drawn, ends, axis=1) - np.add.reduceat(said, ends)
@@ -116,6 +118,18 @@ def _auc(drawn: Any, said: Any) -> Any:
     total = (drawn @ (ranks - ranks.mean()).astype(np.float32)).astype(np.float64) + positive * ranks.mean()
     with np.errstate(invalid="ignore", divide="ignore"):
         return (total - positive * (positive + 1) / 2) / (positive * (len(said) - positive))
+
+
+def _average_precision(drawn: Any, said: Any) -> Any:
+    """Of each draw, as `domain.scoring` has it: rows from the highest answer down, equal answers together."""
+    import numpy as np
+
+    down = said[::-1]
+    ends = np.flatnonzero(np.r_[down[1:] != down[:-1], True])
+    found = np.cumsum(drawn[:, ::-1], axis=1)[:, ends].astype(np.float64)
+    gained = np.diff(found, axis=1, prepend=0.0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (gained * found / (ends + 1)).sum(axis=1) / found[:, -1]
 
 
 def _several(metrics: Sequence[str], said: Any, chance: Any, seed: int) -> dict[str, Any]:

@@ -31,7 +31,7 @@ LEAST_DAY_ROWS = 30
 """Of a day with fewer rows the metric is not taken for itself."""
 MOST_SLICES = 50
 """Of a column with more values those with the most rows."""
-_FOLDS = 10
+_FOLDS = 4
 NO_TIMES = "held-out rows have no times: how days differ from each other is not known, and bands are too narrow"
 
 
