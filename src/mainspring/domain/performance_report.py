@@ -63,6 +63,10 @@ class ReferenceBand:
     slice: str = ""
     confidence: float = 0.9
 
+    def excludes(self, value: float) -> bool:
+        """Whether a block's value lies outside; never where there are no ends."""
+        return self.low is not None and self.high is not None and not self.low <= value <= self.high
+
 
 @dataclass(frozen=True, slots=True)
 class LossTest:
@@ -134,3 +138,10 @@ class PerformanceReport:
         if expected is not None and expected.worse:
             return "expected worse"
         return "as on held-out rows" if realised is not None and realised.loss is not None else "no evidence"
+
+    @property
+    def reason(self) -> str:
+        """What the verdict goes by, in words."""
+        told = {"worse": self.realised_loss, "expected worse": self.expected_loss}
+        by = told.get(self.verdict, self.realised_loss) or self.expected_loss
+        return by.reason if by is not None else "; ".join(self.findings) or "nothing was answered yet"

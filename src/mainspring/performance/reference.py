@@ -89,6 +89,11 @@ class PerformanceReference:
     means: dict[str, float] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
 
+    @property
+    def estimates(self) -> bool:
+        """Whether anything can be estimated without labels."""
+        return bool(self.chances.curves or self.means)
+
     def of(self, metric: str, slice_: str = "") -> SliceReference | None:
         """A metric in a slice, None where it was not taken."""
         found = (one for one in self.scores if one.slice == slice_ and one.left_out.metric == metric)
