@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy import stats
 
 from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
 from mainspring.domain.log_record import ROLES, LogRow, SegmentHeader, microseconds
 from mainspring.drift.profile import fit_profile
 from mainspring.drift.storage import write_profile
-from mainspring.platforms.drift import LaptopDrift
+from mainspring.platforms.drift import LaptopDrift, latest
 from mainspring.serving.segment_writer import SegmentWriter
 from mainspring.settings.load import load_project
 from tests.platforms.towns import edit, write_project
@@ -84,3 +85,45 @@ def test_without_a_batch_every_answer_counts_as_before(drift):
         "temp": 2,
         "prediction": 1,
     }
+
+
+def test_ks_is_taken_from_the_rows_where_the_threshold_lies_inside_what_counts_leave_open(tmp_path):
+    write_project(tmp_path)
+    loaded = load_project(tmp_path)
+    generator = np.random.default_rng(5)
+    profile = fit_profile({"temp": pa.chunked_array([generator.normal(10, 5, 50)])})
+    write_profile(profile, tmp_path)
+    log = ParquetPredictionLog(loaded.paths)
+    days = [generator.normal(10, 5, 400), generator.normal(13, 5, 400)]
+    for ago, values in zip((2, 1), days, strict=True):
+        writer = SegmentWriter(loaded.paths.segments, SegmentHeader("1", "", ("temp",), ("number",)))
+        at = microseconds(AT - timedelta(days=ago))
+        writer.append(
+            [LogRow(f"{ago}-{n}", 0, 0, 0, at, 1, (0.5,), (value,)) for n, value in enumerate(values.tolist())]
+        )
+        writer.rotate()
+    log.compact()
+
+    def ks(text):
+        edit(tmp_path, "mainspring.yaml", "", f"drift: {{statistic: ks, threshold: {text}}}\n")
+        found = LaptopDrift(load_project(tmp_path), Registry(tmp_path), log).run("1", AT)
+        edit(tmp_path, "mainspring.yaml", f"drift: {{statistic: ks, threshold: {text}}}\n", "")
+        return next(one for one in found.features if one.reference == "trailing")
+
+    low, high = ks("0.9").ks_interval
+    exact = stats.ks_2samp(*days).statistic
+    assert low < exact < high
+    inside = ks(repr((low + high) / 2))
+    assert inside.ks_interval == (inside.ks, inside.ks)
+    assert inside.ks == pytest.approx(exact)
+    assert inside.drifted == (exact > (low + high) / 2)
+
+
+def test_a_report_of_an_earlier_mainspring_is_not_in_the_way(drift, tmp_path):
+    drift(("1", "a", "primary", 1.0))
+    (old,) = tmp_path.glob(".mainspring/drift/1/drift-*.json")
+    for path in (old, old.parent.parent / "latest.json"):
+        path.write_text(path.read_text().replace('"findings":[]', '"findings":["missing values"]'))
+    assert latest(old.parent.parent) is None
+    assert drift(("1", "b", "primary", 1.0))["temp"] == 2
+    assert latest(old.parent.parent) is not None

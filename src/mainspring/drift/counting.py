@@ -23,6 +23,7 @@ from mainspring.drift.cells import (
     Integers,
 )
 from mainspring.drift.columns import fits, numbers, text
+from mainspring.drift.kernel import LEAST_ROWS, count_floats
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,6 +53,10 @@ def count(cells: Cells, column: pa.ChunkedArray) -> Counts:
 
 
 def _count_numbers(cells: Cells, values: Floats, vector: Integers) -> Counts:
+    if len(values) >= LEAST_ROWS:
+        counts = Counts(vector)
+        count_floats(values, cells.edges, vector, counts.tails)
+        return counts
     apart = vector[-len(APART) :]
     apart[NAN] = np.isnan(values).sum()
     apart[PLUS_INFINITY] = (values == np.inf).sum()
