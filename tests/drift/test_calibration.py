@@ -56,7 +56,7 @@ def test_a_window_is_held_against_those_outside_its_block():
 def test_a_trailing_reference_ends_before_its_window():
     past = np.arange(10.0)[:, None] * np.ones((1, 2))
     before = np.maximum(np.arange(11) - 4, 0)
-    found = against_trailing(past, past[9], (), np.ones(10, bool), before)
+    found = against_trailing(past, past[9], (), np.ones(10, bool), before, 2)
     assert np.isnan(found.past[:2]).all()  # Less than half of a reference says nothing.
     assert found.past[2, 0] == 2 - 0.5
     assert found.past[9, 0] == 9 - 6.5

@@ -68,18 +68,18 @@ def against_fixed(past: Numbers, now: Numbers, cycle: tuple[Places, ...], usable
 
 
 def against_trailing(
-    past: Numbers, now: Numbers, cycle: tuple[Places, ...], usable: Flags, before: Places
+    past: Numbers, now: Numbers, cycle: tuple[Places, ...], usable: Flags, before: Places, least: int
 ) -> Residuals:
     """Residuals against a reference that moves along: each window is held against those from place `before[window]` on.
 
-    `before` [windows + 1] is the first window of each one's trailing reference, the current one's last.
+    `before` [windows + 1] is the first window of each one's trailing reference, the current one's last; of a reference of
+    fewer than `least` windows nothing is expected.
     """
     found = np.full(past.shape, np.nan)
-    most = len(past) - int(before[-1])
     for window in np.flatnonzero(usable).tolist():
         others = np.arange(before[window], window)
         others = others[usable[others]]
-        if 2 * len(others) >= most:
+        if len(others) >= least:
             found[window] = past[window] - _expected(past, others, window, cycle)
     others = np.arange(before[-1], len(past))
     return Residuals(found, now - _expected(past, others[usable[others]], len(past), cycle))

@@ -89,7 +89,7 @@ class FeatureDecision:
 class Decided:
     """A window's decision. `rate` is the stated false-alarm rate per window, `level` the one that past windows were held
     against to keep it, `p_value` the share of calibrating windows at least as unusual as this one (None where nothing is
-    calibrated), `windows_needed` how many calibrating windows are missing for the features of method `minimum_effect`,
+    calibrated), `windows_needed` how many more windows it takes until the features of method `minimum_effect` are calibrated,
     `expected_alarms` how many alarms begin in 30 days without any drift, after persistence.
     """
 
@@ -139,6 +139,7 @@ def decide(
     at = starts.astype("datetime64[us]")
     cycle = phases(np.append(at, now.astype("datetime64[us]")), every)
     before = _trailing_from(at, now, rule)
+    least = max(1, math.ceil(rule.trailing / every / 2)) if rule.trailing else 0
     settled = len(at) - rule.persistence if before is not None else len(at)
     if before is not None and alarm_since is not None:
         settled = min(settled, int(np.searchsorted(at, alarm_since)))
@@ -150,7 +151,7 @@ def decide(
         if before is None:
             residuals = against_fixed(past, current, cycle, usable)
         else:
-            residuals = against_trailing(past, current, cycle, usable, before)
+            residuals = against_trailing(past, current, cycle, usable, before, least)
         there = np.flatnonzero(~np.isnan(residuals.past).any(axis=1))
         if rows[-1] >= rule.min_rows and not np.isnan(residuals.now).any():
             candidates[name] = _Candidate(residuals, rows, there[there < settled])
@@ -160,9 +161,9 @@ def decide(
     found, p_value, memory = _by_calibration(whole, wanted * share)
     rest = {name: one for name, one in features.items() if name not in whole and one.now.sum() >= rule.min_rows}
     found |= _by_tolerance(rest, rule, rule.rate * (1 - share), before)
+    spent = least + rule.persistence if before is not None else 0
     missing = [
-        windows_for(rule.rate) - len(candidates[name].windows) if name in candidates else windows_for(rule.rate)
-        for name in rest
+        windows_for(rule.rate) + spent - int((one.past.sum(axis=1) >= rule.min_rows).sum()) for one in rest.values()
     ]
     return Decided(
         {name: found[name] for name in features if name in found},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -39,7 +40,8 @@ def by_own_windows(
     early = known.starts < start
     known = Past(known.starts[early], {name: one[early] for name, one in known.counts.items()})
     fixed = where == "training"
-    if not len(known.starts):
+    whole_only = not len(known.starts)
+    if whole_only:
         before = start - np.timedelta64(settings.trailing, "us")
         whole = {name: _grouped(profile, name, reference[name]) for name in now if name in reference}
         known, fixed = past_of([(before, whole)]), True
@@ -53,9 +55,11 @@ def by_own_windows(
     features = {name: _beside(known, name, one, profile, fixed) for name, one in now.items()}
     since = earlier[-1].since if earlier and where == settings.reference else None
     level = _level(where, settings, earlier)
-    return decide(
+    found = decide(
         known.starts, start, settings.every, features, rule, level, None if since is None else _microseconds(since)
     )
+    # A sum that stands for windows is none of them.
+    return replace(found, windows_needed=found.windows_needed + 1) if whole_only else found
 
 
 def sureness(where: ReferenceName, decided: Decided, settings: DriftSettings) -> Sureness:
