@@ -56,6 +56,9 @@ def numbers(column: pa.ChunkedArray) -> Floats:
         column = column.cast(pa.uint8())
     elif pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+    elif pa.types.is_decimal(column.type):
+        # Arrow multiplies by 10^-scale and makes 19.990000000000002 of 19.99; its text is read as every engine reads it.
+        column = column.cast(pa.string())
     found: Floats = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return found
 

@@ -14,6 +14,7 @@ from mainspring.drift.cells import (
     APART,
     MINUS_INFINITY,
     MISTYPED,
+    MOST_EDGES,
     NAN,
     NULL,
     PLUS_INFINITY,
@@ -53,7 +54,7 @@ def count(cells: Cells, column: pa.ChunkedArray) -> Counts:
 
 
 def _count_numbers(cells: Cells, values: Floats, vector: Integers) -> Counts:
-    if len(values) >= LEAST_ROWS:
+    if len(values) >= LEAST_ROWS and len(cells.edges) <= MOST_EDGES:
         counts = Counts(vector)
         count_floats(values, cells.edges, vector, counts.tails)
         return counts
