@@ -9,25 +9,35 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import mahalanobis
-from sklearn.covariance import LedoitWolf
+from sklearn.covariance import LedoitWolf, ledoit_wolf
 
 from mainspring.drift.calibration import against_fixed, against_trailing, blocks, calibrate, empirical_p_value, phases
 from mainspring.drift.decide import next_level
-from mainspring.drift.whitening import cube_root_score, fit_whitener, root_shares, statistic_at
+from mainspring.drift.whitening import cube_root_score, fit_whitener, root_shares, shrunk_covariance, statistic_at
 
 DAY = timedelta(days=1)
 DAYS = np.datetime64("2024-01-01", "us") + np.arange(120) * np.timedelta64(1, "D")
 
 
+@given(st.integers(0, 10**6), st.integers(1, 12), st.integers(2, 80))
+@settings(max_examples=50)
+def test_the_covariance_is_scikit_learns(seed, groups, windows):
+    values = np.random.default_rng(seed).normal(size=(windows, groups)) * np.linspace(0.5, 3, groups)
+    expected, _ = ledoit_wolf(values, assume_centered=True)
+    assert shrunk_covariance(values) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
 @given(st.integers(0, 10**6), st.integers(2, 12), st.integers(30, 80))
 @settings(max_examples=30)
 def test_where_variation_is_large_t_is_scipys_mahalanobis_distance(seed, groups, windows):
-    residuals = np.random.default_rng(seed).normal(size=(windows, groups))
-    covariance = LedoitWolf(assume_centered=True).fit(residuals).covariance_
+    residuals = np.random.default_rng(seed).normal(size=(windows, groups)) * np.linspace(0.5, 3, groups)
+    spread = np.sqrt((residuals**2).mean(axis=0))
+    correlations = LedoitWolf(assume_centered=True).fit(residuals / spread).covariance_
     now = np.linspace(-1, 2, groups)
     rows = np.full(windows, 1e9)
     found = fit_whitener(residuals, rows).statistic(now[None], rows[:1])
-    assert found[0] == pytest.approx(mahalanobis(now, np.zeros(groups), np.linalg.inv(covariance)) ** 2, rel=1e-6)
+    inverse = np.linalg.inv(correlations * np.outer(spread, spread))
+    assert found[0] == pytest.approx(mahalanobis(now, np.zeros(groups), inverse) ** 2, rel=1e-6)
 
 
 def test_no_direction_varies_less_than_rows_drawn_anew():

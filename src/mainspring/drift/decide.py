@@ -19,6 +19,7 @@ import numpy as np
 
 from mainspring.drift.calibration import (
     Calibrated,
+    Flags,
     Places,
     Residuals,
     Times,
@@ -144,17 +145,22 @@ def decide(
     if before is not None and alarm_since is not None:
         settled = min(settled, int(np.searchsorted(at, alarm_since)))
     candidates = {}
-    for name, one in features.items():
-        rows = np.append(one.past.sum(axis=1), one.now.sum()).astype(np.float64)
-        usable = rows[:-1] >= rule.min_rows
-        past, current = root_shares(one.past), root_shares(one.now[None])[0]
+    for names, usable in _alike(features, rule.min_rows):
+        # Features that are in the same windows are one array: what is expected is taken from the same windows.
+        past = np.hstack([root_shares(features[name].past) for name in names])
+        current = np.hstack([root_shares(features[name].now[None])[0] for name in names])
         if before is None:
             residuals = against_fixed(past, current, cycle, usable)
         else:
             residuals = against_trailing(past, current, cycle, usable, before, least)
         there = np.flatnonzero(~np.isnan(residuals.past).any(axis=1))
-        if rows[-1] >= rule.min_rows and not np.isnan(residuals.now).any():
-            candidates[name] = _Candidate(residuals, rows, there[there < settled])
+        bounds = np.cumsum([0, *[len(features[name].now) for name in names]])
+        for name, start, end in zip(names, bounds[:-1], bounds[1:], strict=True):
+            one = features[name]
+            rows = np.append(one.past.sum(axis=1), one.now.sum()).astype(np.float64)
+            own = Residuals(residuals.past[:, start:end], residuals.now[start:end])
+            if rows[-1] >= rule.min_rows and not np.isnan(own.now).any():
+                candidates[name] = _Candidate(own, rows, there[there < settled])
     names, windows = _calibrating(candidates, rule.rate)
     whole = {name: calibrate(candidates[name].residuals, windows, candidates[name].rows) for name in names}
     wanted, share = rule.rate if level is None else level, len(whole) / max(len(features), 1)
@@ -195,6 +201,15 @@ class _Candidate:
     residuals: Residuals
     rows: Numbers
     windows: Places
+
+
+def _alike(features: Mapping[str, FeatureWindows], min_rows: int) -> list[tuple[list[str], Flags]]:
+    """Features by the windows in which they have rows enough."""
+    found: dict[bytes, tuple[list[str], Flags]] = {}
+    for name, one in features.items():
+        usable = one.past.sum(axis=1) >= min_rows
+        found.setdefault(usable.tobytes(), ([], usable))[0].append(name)
+    return list(found.values())
 
 
 def _trailing_from(starts: Times, now: np.datetime64, rule: Rule) -> Places | None:

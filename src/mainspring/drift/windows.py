@@ -1,7 +1,8 @@
 """Past windows of features as counts over few groups: what alarms are calibrated on.
 
-A feature's groups are those of its profile (`statistics.grouped`), and beside them `APART_GROUPS` that are no values: missing,
-infinite or of another type, and categories that the reference never had. Groups stay the same for a version's life, so that
+A feature's groups are those of its profile (`statistics.grouped`), and beside them `APART_GROUPS`: what is missing, what is
+infinite or of another type, and what the reference never had: new categories, numbers beyond its ends or in its gaps, as a
+0 in a column of orders. Groups stay the same for a version's life, so that
 windows of different weeks can be compared.
 """
 
@@ -29,6 +30,7 @@ from mainspring.drift.cells import (
 from mainspring.drift.statistics import covered, grouped, merged
 
 APART_GROUPS = 3
+_TAIL = 0.005
 Starts = NDArray[np.datetime64]
 
 
@@ -49,12 +51,30 @@ def group_windows(cells: Cells, reference: Counts, vectors: Any) -> Integers:
     [3, 4, 1, 0, 2]
     """
     whole = np.asarray(vectors, np.int64)
-    groups = merged(cells, whole, grouped(cells, reference))
+    never = np.zeros(cells.width, np.bool_)
+    never[covered(cells) : -len(APART)] = True
+    if cells.ordered and reference.known:
+        never[: cells.size] = reference.cells == 0
+    groups = merged(cells, np.where(never, 0, whole), _with_tails(cells, reference))
     apart = whole[..., -len(APART) :]
     odd = apart[..., PLUS_INFINITY] + apart[..., MINUS_INFINITY] + apart[..., MISTYPED]
-    new = whole[..., covered(cells) : -len(APART)].sum(axis=-1)
+    new = whole[..., never].sum(axis=-1)
     beside = np.stack([apart[..., NULL] + apart[..., NAN], odd, new], axis=-1)
     return np.concatenate([groups, beside], axis=-1)
+
+
+def _with_tails(cells: Cells, reference: Counts) -> Integers:
+    """The groups of PSI, and of ordered features the outermost half per cent at both ends apart: there other units show."""
+    starts = grouped(cells, reference)
+    known = reference.known
+    if not cells.ordered or not known:
+        return starts
+    below = np.cumsum(reference.cells) / known
+    low = int(np.searchsorted(below, _TAIL, side="right"))
+    high = int(np.searchsorted(below, 1 - _TAIL, side="left")) + 1
+    more = [place for place in (low, high) if 0 < place < cells.size]
+    found: Integers = np.unique(np.append(starts, more)).astype(np.int64)
+    return found
 
 
 def past_of(found: Sequence[tuple[np.datetime64, Mapping[str, Integers]]]) -> Past:
