@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from mainspring.domain.metric import Estimate
+from mainspring.domain.metric import METRICS, Estimate
 from mainspring.domain.time import TimeWindow
 
 BlockLength = Literal["day", "week"]
@@ -66,6 +66,16 @@ class ReferenceBand:
     def excludes(self, value: float) -> bool:
         """Whether a block's value lies outside; never where there are no ends."""
         return self.low is not None and self.high is not None and not self.low <= value <= self.high
+
+    def beyond(self, value: float) -> Literal["", "better", "worse"]:
+        """On which side outside a block's value lies; "" inside.
+
+        >>> ReferenceBand("1", "auc", 0.8, 0.7, 0.9, 100, 14).beyond(0.65)
+        'worse'
+        """
+        if not self.excludes(value):
+            return ""
+        return "better" if METRICS[self.metric].better(value, self.value) else "worse"
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,8 +174,14 @@ def _together(estimates: Sequence[RowEstimates | None]) -> RowEstimates | None:
         parts = [getattr(one, name) for one in found]
         return None if parts[0] is None else np.concatenate(parts)
 
+    others = [_together([one.others[place] for one in found]) for place in range(len(found[0].others))]
     return RowEstimates(
-        joined("outputs"), joined("chances"), joined("absolute"), joined("squared"), fourth=found[-1].fourth
+        joined("outputs"),
+        joined("chances"),
+        joined("absolute"),
+        joined("squared"),
+        found[-1].fourth,
+        tuple(one for one in others if one is not None),
     )
 
 
