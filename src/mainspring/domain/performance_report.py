@@ -50,7 +50,7 @@ class ReferenceBand:
     """A version's metric on its held-out rows, and where one new block's value lies if nothing changes.
 
     `low` and `high` bound a block of the report's length, with the stated `confidence`, by how much the held-out days differed
-    from each other; None where there are too few of them.
+    from each other; None where there are too few of them. `daily` are those days' values, oldest first.
     """
 
     version: str
@@ -62,6 +62,7 @@ class ReferenceBand:
     days: int
     slice: str = ""
     confidence: float = 0.9
+    daily: tuple[float, ...] = ()
 
     def excludes(self, value: float) -> bool:
         """Whether a block's value lies outside; never where there are no ends."""

@@ -88,7 +88,7 @@ def band(
     found = reference.of(metric, slice_)
     if found is None or found.left_out.value is None:
         return None
-    counted = len([one for one in found.daily if one is not None])
+    daily = tuple(one for one in found.daily if one is not None)
     middle, error, degrees = _of_day(found) if days == 1 else _of_days(found, days)
     if error is None or not reference.timed:
         ends: tuple[float | None, float | None] = (None, None)
@@ -97,7 +97,8 @@ def band(
         half = t_quantile((1 + confidence) / 2, degrees) * error
         ends = (closed_scale(metric, middle - half), closed_scale(metric, middle + half))
     rows = sum(found.left_out.rows)
-    return ReferenceBand(version, metric, closed_scale(metric, middle), *ends, rows, counted, slice_, confidence)
+    value = closed_scale(metric, middle)
+    return ReferenceBand(version, metric, value, *ends, rows, len(daily), slice_, confidence, daily)
 
 
 def _of_day(found: SliceReference) -> tuple[float, float | None, int]:
