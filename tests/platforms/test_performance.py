@@ -185,3 +185,129 @@ def test_a_version_without_held_out_rows_on_record_still_has_what_was_realised(s
     assert report.of_slice()[0].realised["auc"].value > 0.6
     assert (report.bands, report.realised_loss) == ((), None)
     assert "no held-out rows on record" in report.reason
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["multiclass", "regression"])
+def test_other_tasks(task, tmp_path, empty_store):
+    (tmp_path / ".mainspring").mkdir()
+    shutil.copy(empty_store, tmp_path / ".mainspring" / "mlflow.db")
+    made = Answered(tmp_path, task=task)
+    made.answer(SERVED, 8)
+    report = made.job().run("1", SERVED + 8 * DAY)
+    day = report.of_slice()[0]
+    names = {"rmse", "mae", "r2"} if task == "regression" else {"log_loss", "accuracy", "macro_f1", "calibration_error"}
+    assert set(day.realised) == names
+    assert set(day.expected) == names - {"r2"}
+    for name in day.expected:
+        inside = [
+            one.expected[name].low <= one.realised[name].value <= one.expected[name].high for one in report.of_slice()
+        ]
+        assert sum(inside) >= 5, name
+    # That one look in twenty calls what is chance a loss is tested in tests/performance.
+    assert report.realised_loss.p_value > 0.005
+    assert report.expected_loss.p_value > 0.005
+    if task == "regression":
+        reference = from_json(PerformanceReference, (made.registry.fetch("1") / FILE).read_bytes())
+        assert set(reference.whole.trees) == {"absolute", "squared"}
+
+
+def test_answers_that_are_no_numbers_are_left_out_and_counted(served):
+    served.answer(SERVED, 8)
+    read = served.log.read
+
+    class Odd:
+        """Some answers of each day came out as NaN, some with too many numbers."""
+
+        def read(self, window=None, columns=None):
+            rows = read(window, columns)
+            if "output" not in rows.column_names or rows.num_rows < 10:
+                return rows
+            said = rows.column("output").to_pylist()
+            said[0], said[1], said[2] = [float("nan")], [0.2, 0.8], []
+            place = rows.column_names.index("output")
+            return rows.set_column(place, "output", [said])
+
+    job = served.job()
+    job._log = Odd()
+    report = job.run("1", SERVED + 8 * DAY)
+    assert any("3 answers of 2026-03-01 are no numbers" in text for text in report.findings)
+    assert report.of_slice()[0].rows == 240
+    assert report.of_slice()[0].realised["auc"].rows == 237
+
+
+def test_two_writers_and_a_kill_leave_whole_files(served):
+    """Two looks at once, as a loop and a person take them; the parts of one that was killed are in nobody's way."""
+    import threading
+
+    served.answer(SERVED, 8)
+    jobs = [served.job() for _ in range(2)]
+    (served.loaded.paths.performance).mkdir()
+    (served.loaded.paths.performance / ".settled-day.json.part").write_bytes(b"{")
+    found = []
+    threads = [threading.Thread(target=lambda job=job: found.append(job.run("1", SERVED + 8 * DAY))) for job in jobs]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert found[0] == found[1]
+    assert served.job().latest() == found[0]
+
+
+def test_a_full_disk_leaves_the_report_before(served, monkeypatch):
+    served.answer(SERVED, 9)
+    first = served.job().run("1", SERVED + 8 * DAY)
+
+    def full(path, raw):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        served.job().run("1", SERVED + 9 * DAY)
+    monkeypatch.undo()
+    assert served.job().latest() == first
+    assert len(served.job().run("1", SERVED + 9 * DAY).of_slice()) == 9
+
+
+def test_the_verb_says_what_the_report_says(served, capsys):
+    from mainspring.cli.performance_commands import performance
+    from mainspring.domain.errors import ConfigError, NotFound
+
+    with pytest.raises(NotFound, match="no performance report yet"):
+        performance(served.folder, False, "", "", "", 28, False)
+    served.answer(SERVED, 9)
+    report = served.job().run("1", SERVED + 9 * DAY)
+    performance(served.folder, False, "", "town=Kiel", "", 3, False)
+    out = capsys.readouterr().out
+    assert "as on held-out rows" in out
+    assert out.count("not final") == 3
+    assert f"{report.of_slice('town=Kiel')[-1].realised['auc'].value:.3f}" in out
+    performance(served.folder, False, "week", "", "brier", 28, True)
+    assert from_json(PerformanceReport, capsys.readouterr().out).by == "week"
+    for words, error, said in (
+        (("month", "", ""), ConfigError, "no blocks of a 'month'"),
+        (("", "town=Rome", ""), NotFound, "no slice 'town=Rome'"),
+        (("", "", "bleu"), ConfigError, "no metric 'bleu'"),
+    ):
+        with pytest.raises(error, match=said):
+            performance(served.folder, False, *words, 28, False)
+
+
+def test_gauges_are_of_the_version_in_service(served):
+    from mainspring.platforms.performance_metrics import PerformanceMetrics
+    from mainspring.telemetry.page import MetricsPage
+
+    served.answer(SERVED, 9)
+    report = served.job().run("1", SERVED + 9 * DAY)
+    page = MetricsPage()
+    gauges = PerformanceMetrics(page)
+    gauges.look(None, report.at)
+    gauges.look(report, report.at + DAY)
+    value = page.registry.get_sample_value
+    assert value("mainspring_performance_age_seconds") == DAY.total_seconds()
+    newest = report.of_slice()[-1]
+    labels = {"metric": "auc", "basis": "realised"}
+    assert value("mainspring_performance_metric", labels) == newest.realised["auc"].value
+    assert value("mainspring_performance_worse", {"basis": "expected"}) == 0
+    assert value("mainspring_performance_band", {"metric": "auc", "bound": "low"}) == report.band("1", "auc").low
+    assert value("mainspring_performance_coverage_ratio") == newest.coverage

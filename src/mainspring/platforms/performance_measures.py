@@ -64,7 +64,7 @@ class Measures:
                 pooled.estimates,
                 metrics,
                 everything,
-                days=DAYS[by],
+                days=pooled.days,
                 confidence=settings.confidence,
             )
             block = replace(block, expected=estimate)
@@ -126,6 +126,7 @@ class Measures:
 class _Pooled:
     """Answers of several days as one: places with a label (`having`), labels by place, and the counts of all rows."""
 
+    days: int
     rows: int
     labelled: int
     having: Any
@@ -151,6 +152,7 @@ class _Pooled:
             for name, places in one.slices.items():
                 slices.setdefault(name, []).append(places + start)
         return cls(
+            len(parts),
             sum(one.rows for one in parts),
             # Of a day that was thinned, as many as the measured rows stand for.
             sum(round(_coverage(one, found) * one.rows) for one, found in zip(parts, labelled, strict=True)),
