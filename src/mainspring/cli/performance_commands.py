@@ -63,7 +63,7 @@ def _print(report: PerformanceReport, slice_: str, metric: str, last: int) -> No
     for one in report.of_slice(slice_)[-last:]:
         band = report.band(one.version, metric, slice_)
         found = one.realised.get(metric)
-        outside = "outside" if band is not None and found is not None and band.excludes(found.value) else ""
+        outside = "" if band is None or found is None else band.beyond(found.value)
         rows.append(
             [
                 f"{one.window.start:%Y-%m-%d}",

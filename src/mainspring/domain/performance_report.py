@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from mainspring.domain.metric import Estimate
+from mainspring.domain.metric import METRICS, Estimate
 from mainspring.domain.time import TimeWindow
 
 BlockLength = Literal["day", "week"]
@@ -50,7 +50,7 @@ class ReferenceBand:
     """A version's metric on its held-out rows, and where one new block's value lies if nothing changes.
 
     `low` and `high` bound a block of the report's length, with the stated `confidence`, by how much the held-out days differed
-    from each other; None where there are too few of them.
+    from each other; None where there are too few of them. `daily` are those days' values, oldest first.
     """
 
     version: str
@@ -62,10 +62,21 @@ class ReferenceBand:
     days: int
     slice: str = ""
     confidence: float = 0.9
+    daily: tuple[float, ...] = ()
 
     def excludes(self, value: float) -> bool:
         """Whether a block's value lies outside; never where there are no ends."""
         return self.low is not None and self.high is not None and not self.low <= value <= self.high
+
+    def beyond(self, value: float) -> Literal["", "better", "worse"]:
+        """On which side outside a block's value lies; "" inside.
+
+        >>> ReferenceBand("1", "auc", 0.8, 0.7, 0.9, 100, 14).beyond(0.65)
+        'worse'
+        """
+        if not self.excludes(value):
+            return ""
+        return "better" if METRICS[self.metric].better(value, self.value) else "worse"
 
 
 @dataclass(frozen=True, slots=True)

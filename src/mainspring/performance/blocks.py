@@ -15,6 +15,7 @@ from mainspring.domain.block_interval import (
 )
 from mainspring.domain.metric import Estimate
 from mainspring.domain.performance_report import ReferenceBand
+from mainspring.performance.expected import Expected
 from mainspring.performance.reference import Deviation, PerformanceReference, RowEstimates, SliceReference
 
 NOMINAL_DEGREES = 1_000_000
@@ -48,24 +49,27 @@ def expected(
     """
     found = {}
     for name, one in estimates.expected(metrics, here).items():
-        error, degrees = total_error(one.error, reference.deviations.get(name), days)
+        error, degrees = total_error(one, reference.deviations.get(name), days)
         middle, half = open_scale(name, one.value), t_quantile((1 + confidence) / 2, degrees) * error
         ends = (closed_scale(name, middle - half), closed_scale(name, middle + half))
         found[name] = Estimate(one.value, *ends, one.rows, days, confidence)
     return found
 
 
-def total_error(by_chance: float, deviation: Deviation | None, days: int) -> tuple[float, float]:
+def total_error(estimate: Expected, deviation: Deviation | None, days: int) -> tuple[float, float]:
     """Standard error of an estimate for a block of `days` days on the open scale, and its degrees of freedom.
 
-    >>> total_error(0.3, Deviation(0.0, 0.4, 1.0, 11), 1)
+    Chance; what the estimator does not know of these rows, or deviated by on held-out ones, whichever is more; days' own moods.
+
+    >>> total_error(Expected(0.5, 0.3, 100), Deviation(0.0, 0.4, 1.0, 11), 1)
     (0.5, 10.0)
     """
     if deviation is None:
-        return by_chance, float(NOMINAL_DEGREES)
+        return (estimate.error**2 + estimate.doubt**2) ** 0.5, float(NOMINAL_DEGREES)
     varies = deviation.inflation if days > 1 else 1.0
-    beyond: float = deviation.shared**2 + deviation.daily**2 * min(varies / days, 1.0)
-    return (by_chance**2 + beyond) ** 0.5, float(deviation.days - 1)
+    own: float = deviation.daily**2 * min(varies / days, 1.0)
+    learnt = max(deviation.shared, estimate.doubt)
+    return (estimate.error**2 + learnt**2 + own) ** 0.5, float(deviation.days - 1)
 
 
 def band(
@@ -84,7 +88,7 @@ def band(
     found = reference.of(metric, slice_)
     if found is None or found.left_out.value is None:
         return None
-    counted = len([one for one in found.daily if one is not None])
+    daily = tuple(one for one in found.daily if one is not None)
     middle, error, degrees = _of_day(found) if days == 1 else _of_days(found, days)
     if error is None or not reference.timed:
         ends: tuple[float | None, float | None] = (None, None)
@@ -93,7 +97,8 @@ def band(
         half = t_quantile((1 + confidence) / 2, degrees) * error
         ends = (closed_scale(metric, middle - half), closed_scale(metric, middle + half))
     rows = sum(found.left_out.rows)
-    return ReferenceBand(version, metric, closed_scale(metric, middle), *ends, rows, counted, slice_, confidence)
+    value = closed_scale(metric, middle)
+    return ReferenceBand(version, metric, value, *ends, rows, len(daily), slice_, confidence, daily)
 
 
 def _of_day(found: SliceReference) -> tuple[float, float | None, int]:

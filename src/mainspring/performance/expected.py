@@ -19,6 +19,8 @@ from mainspring.domain.block_interval import open_scale
 from mainspring.domain.scoring import score
 
 DRAWS = 100
+_FEWER = 20
+"""Of estimators that knew less: only their differences are looked at, and these share their luck."""
 MOST_ROWS = 50_000
 """Of more rows so many, evenly spread, are drawn for; the chance's share of the spread is then made smaller in proportion."""
 _SMALLEST = 1e-15
@@ -27,15 +29,21 @@ _BINS = 10
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A metric that is to be expected of `rows`; `error` is the standard deviation by chance alone, on the metric's open scale."""
+    """A metric that is to be expected of `rows`. On the metric's open scale: `error` is the standard deviation by chance alone,
+    `doubt` the jackknife's standard error from estimators that knew fewer days; 0 without such."""
 
     value: float
     error: float
     rows: int
+    doubt: float = 0.0
 
 
-def of_classes(metrics: Sequence[str], outputs: Any, chances: Any, *, seed: int = 7) -> dict[str, Expected]:
+def of_classes(
+    metrics: Sequence[str], outputs: Any, chances: Any, others: Sequence[Any] = (), *, seed: int = 7
+) -> dict[str, Expected]:
     """By metric, from what was said and the chances [rows] or [rows, classes]; what is not defined is left out.
+
+    `others` are chances by estimators that knew less.
 
     >>> found = of_classes(["accuracy"], [0.9] * 1000, [0.8] * 1000)["accuracy"]
     >>> abs(found.value - 0.8) < 0.01, found.rows
@@ -49,22 +57,38 @@ def of_classes(metrics: Sequence[str], outputs: Any, chances: Any, *, seed: int 
         return {}
     if rows > MOST_ROWS:
         taken = np.linspace(0, rows - 1, MOST_ROWS).astype(int)
-        said, chance = said[taken], chance[taken]
+        said, chance, others = said[taken], chance[taken], [one[taken] for one in others]
     shrink = (len(said) / rows) ** 0.5
-    draws = _binary(metrics, said, chance, seed) if said.ndim == 1 else _several(metrics, said, chance, seed)
+    drawn = _binary if said.ndim == 1 else _several
+    draws = drawn(metrics, said, chance, seed, DRAWS)
+    fewer = [drawn(metrics, said, one, seed, _FEWER) for one in others]
     found = {}
     for name, values in draws.items():
         defined = values[np.isfinite(values)]
         if len(defined) > DRAWS // 2:
             error = float(np.std(open_scale(name, defined), ddof=1)) * shrink
-            found[name] = Expected(float(defined.mean()), error, rows)
+            found[name] = Expected(float(defined.mean()), error, rows, _doubt(name, [one[name] for one in fewer]))
     return found
 
 
-def of_values(absolute: Any, squared: Any, *, fourth: float = 3.0) -> dict[str, Expected]:
+def _doubt(metric: str, draws: Sequence[Any]) -> float:
+    """The jackknife's standard error of a metric from its draws by each estimator that left a fold out, the same luck in all."""
+    import numpy as np
+
+    if len(draws) < 2:
+        return 0.0
+    middles = np.array([open_scale(metric, float(np.mean(one))) for one in draws])
+    if not np.isfinite(middles).all():
+        return 0.0
+    return float(np.sqrt((len(draws) - 1) / len(draws) * ((middles - middles.mean()) ** 2).sum()))
+
+
+def of_values(
+    absolute: Any, squared: Any, others: Sequence[tuple[Any, Any]] = (), *, fourth: float = 3.0
+) -> dict[str, Expected]:
     """Mean absolute and root mean squared error from each row's expected absolute and squared error [rows].
 
-    `fourth` is how much larger the square of a squared error is than the square of its expectation, 3 of normal errors.
+    `others` are the same two by estimators that knew less. `fourth` is how much larger the square of a squared error is than the square of its expectation, 3 of normal errors.
 
     >>> of_values([1.0, 3.0], [2.0, 16.0])["mae"].value
     2.0
@@ -79,15 +103,22 @@ def of_values(absolute: Any, squared: Any, *, fourth: float = 3.0) -> dict[str, 
     # On logarithms a standard deviation is relative; of a root it is half of the square's.
     of_mean = float(np.sqrt(np.maximum(square - size**2, 0.0).sum())) / rows / mean
     of_square = float(np.sqrt((max(fourth - 1.0, 0.0) * square**2).sum())) / rows / mean_square
-    return {"mae": Expected(mean, of_mean, rows), "rmse": Expected(mean_square**0.5, of_square / 2, rows)}
+    doubts = (
+        _doubt("mae", [one.mean() for one, _ in others]),
+        _doubt("rmse", [np.sqrt(one.mean()) for _, one in others]),
+    )
+    return {
+        "mae": Expected(mean, of_mean, rows, doubts[0]),
+        "rmse": Expected(mean_square**0.5, of_square / 2, rows, doubts[1]),
+    }
 
 
-def _binary(metrics: Sequence[str], said: Any, chance: Any, seed: int) -> dict[str, Any]:
+def _binary(metrics: Sequence[str], said: Any, chance: Any, seed: int, draws: int) -> dict[str, Any]:
     import numpy as np
 
     order = np.argsort(said, kind="stable")
     said, chance = said[order], chance[order]
-    drawn = (np.random.default_rng(seed).random((DRAWS, len(said)), np.float32) < chance).astype(np.float32)
+    drawn = (np.random.default_rng(seed).random((draws, len(said)), np.float32) < chance).astype(np.float32)
     found = {}
     for name in metrics:
         if name in _LOSSES:
@@ -132,12 +163,12 @@ def _average_precision(drawn: Any, said: Any) -> Any:
         return (gained * found / (ends + 1)).sum(axis=1) / found[:, -1]
 
 
-def _several(metrics: Sequence[str], said: Any, chance: Any, seed: int) -> dict[str, Any]:
+def _several(metrics: Sequence[str], said: Any, chance: Any, seed: int, draws: int) -> dict[str, Any]:
     import numpy as np
 
     generator, ends = np.random.default_rng(seed), np.cumsum(chance, axis=1)
     found: dict[str, list[float]] = {name: [] for name in metrics}
-    for _ in range(DRAWS):
+    for _ in range(draws):
         labels = (generator.random((len(said), 1)) > ends[:, :-1]).sum(axis=1)
         for name in metrics:
             found[name].append(score(name, labels, said))

@@ -62,7 +62,7 @@ def expected_loss(reference: PerformanceReference, asked: Question, estimates: R
     if found is None:
         return _nothing("expected", asked, count, "nothing can be expected of these days' rows")
     deviation = reference.deviations.get(asked.metric)
-    error, degrees = total_error(found.error, deviation, count)
+    error, degrees = total_error(found, deviation, count)
     # From the open scale to the metric's own unit, by the slope there.
     low, high = (_closed(asked.metric, found.value, step * error) for step in (-0.5, 0.5))
     now = LeftOut(asked.metric, found.value, (None,) * count, (found.rows,))

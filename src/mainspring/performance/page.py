@@ -15,7 +15,7 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="view
 table{{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}}td,th{{text-align:left;padding:.3rem .6rem;
 border-bottom:1px solid #d8dee4}}td.n,th.n{{text-align:right}}h2{{margin-top:2rem}}svg{{width:100%;height:auto}}
 .verdict{{display:inline-block;padding:.15rem .6rem;border-radius:.3rem;background:#eaeef2;font-weight:600}}
-.bad{{background:#ffe5e0;color:#b42318}}td.bad{{background:none;font-weight:600}}.small{{display:grid;
+.bad{{background:#ffe5e0;color:#b42318}}td.bad{{background:none;font-weight:600}}td.better{{color:#116329;font-weight:600}}.small{{display:grid;
 grid-template-columns:repeat(auto-fit,minmax(22rem,1fr));gap:1rem}}figure{{margin:0}}figcaption,.note{{color:#57606a;font-size:13px}}
 .key i{{display:inline-block;width:1.1em;height:.7em;margin:0 .35em 0 1em;vertical-align:baseline}}</style>
 <h1>Performance of {name}</h1>
@@ -212,8 +212,8 @@ def _line(report: PerformanceReport, one: PerformanceBlock) -> str:
 
 
 def _realised_cell(one: Estimate | None, band: ReferenceBand | None) -> str:
-    outside = band is not None and one is not None and band.excludes(one.value)
-    return f'<td class="n{" bad" if outside else ""}">{_told(one)}</td>'
+    outside = "" if band is None or one is None else band.beyond(one.value)
+    return f'<td class="n {"bad" if outside == "worse" else outside}">{_told(one)}</td>'
 
 
 def _band_in_words(band: ReferenceBand | None) -> str:

@@ -7,7 +7,7 @@ predictions on rows that the model was not trained on, and lies beside the versi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mainspring.domain.block_interval import LeftOut, inflation, leave_out, open_scale
@@ -31,7 +31,7 @@ LEAST_DAY_ROWS = 30
 """Of a day with fewer rows the metric is not taken for itself."""
 MOST_SLICES = 50
 """Of a column with more values those with the most rows."""
-_FOLDS = 4
+_FOLDS = 5
 NO_TIMES = "held-out rows have no times: how days differ from each other is not known, and bands are too narrow"
 
 
@@ -74,8 +74,19 @@ class Deviation:
 
 
 @dataclass(frozen=True, slots=True)
+class Estimator:
+    """What makes estimates of answers. `trees` are XGBoost's own bytes: of two classes one correction, of values absolute and
+    squared losses as shares of their `means`."""
+
+    chances: Chances = field(default_factory=Chances)
+    trees: dict[str, bytes] = field(default_factory=dict)
+    means: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class PerformanceReference:
-    """See the module. `trees` are XGBoost's own bytes: of two classes one correction, of values absolute and squared losses."""
+    """See the module. `whole` is fitted on all rows, each of `others` without a fifth of the days: how far they are apart on rows
+    that are asked about says how well these rows are known."""
 
     task: Task
     rows: int
@@ -83,16 +94,15 @@ class PerformanceReference:
     timed: bool
     scores: tuple[SliceReference, ...]
     deviations: dict[str, Deviation]
-    chances: Chances = field(default_factory=Chances)
     columns: Columns = field(default_factory=Columns)
-    trees: dict[str, bytes] = field(default_factory=dict)
-    means: dict[str, float] = field(default_factory=dict)
+    whole: Estimator = field(default_factory=Estimator)
+    others: tuple[Estimator, ...] = ()
     findings: tuple[str, ...] = ()
 
     @property
     def estimates(self) -> bool:
         """Whether anything can be estimated without labels."""
-        return bool(self.chances.curves or self.means)
+        return bool(self.whole.chances.curves or self.whole.means)
 
     def of(self, metric: str, slice_: str = "") -> SliceReference | None:
         """A metric in a slice, None where it was not taken."""
@@ -102,19 +112,25 @@ class PerformanceReference:
 
 @dataclass(frozen=True)
 class RowEstimates:
-    """What is to be expected of each row: chances [rows] or [rows, classes]; or absolute and squared error [rows]."""
+    """What is to be expected of each row: chances [rows] or [rows, classes]; or absolute and squared error [rows].
+
+    `others` are the same by estimators that know less.
+    """
 
     outputs: Any
     chances: Any = None
     absolute: Any = None
     squared: Any = None
     fourth: float = 3.0
+    others: tuple[RowEstimates, ...] = ()
 
     def expected(self, metrics: Sequence[str], here: Any) -> dict[str, Expected]:
         """The metrics on the rows `here` (places, or true and false)."""
         if self.chances is None:
-            return of_values(self.absolute[here], self.squared[here], fourth=self.fourth)
-        return of_classes(metrics, self.outputs[here], self.chances[here])
+            sizes = [(one.absolute[here], one.squared[here]) for one in self.others]
+            return of_values(self.absolute[here], self.squared[here], sizes, fourth=self.fourth)
+        others = [one.chances[here] for one in self.others]
+        return of_classes(metrics, self.outputs[here], self.chances[here], others)
 
 
 def metrics_of(task: Task) -> list[str]:
@@ -160,29 +176,18 @@ def fit_reference(rows: HeldOutRows, task: Task, metric: str, columns: Columns) 
             task, len(truth), _texts(days), rows.timed, tuple(scores), {}, columns=columns, findings=tuple(findings)
         )
     matrix = columns.matrix(rows.values, _first(outputs)) if task != "multiclass" else None
-    estimator = _fitted(task, truth, outputs, matrix, None)
-    folds = of_row * min(_FOLDS, len(days)) // len(days)
     deviations: dict[str, Deviation] = {}
+    others: tuple[Estimator, ...] = ()
     if len(days) > 1:
-        crossed, better = _crossed(task, truth, outputs, matrix, folds, of_row)
-        if not better and "correction" in estimator.trees:
-            estimator = _fitted(task, truth, outputs, None, None)
+        folds = of_row * min(_FOLDS, len(days)) // len(days)
+        crossed, others, better = _crossed(task, truth, outputs, matrix, folds, of_row)
+        whole = _fitted(task, truth, outputs, matrix if better else None)
         deviations = _deviations(metrics_of(task), truth, outputs, crossed, of_row, len(days))
     else:
-        estimator = _fitted(task, truth, outputs, None, None) if task == "binary" else estimator
+        whole = _fitted(task, truth, outputs, None)
         findings.append("held-out rows are of one day: how days differ is not known, and intervals are too narrow")
     return PerformanceReference(
-        task,
-        len(truth),
-        _texts(days),
-        rows.timed,
-        tuple(scores),
-        deviations,
-        estimator.chances,
-        columns,
-        estimator.trees,
-        estimator.means,
-        tuple(findings),
+        task, len(truth), _texts(days), rows.timed, tuple(scores), deviations, columns, whole, others, tuple(findings)
     )
 
 
@@ -191,31 +196,22 @@ def estimate_rows(reference: PerformanceReference, outputs: Any, values: Mapping
     import numpy as np
 
     said = np.asarray(outputs, np.float64)
-    matrix = reference.columns.matrix(values, _first(said)) if reference.trees else None
-    return _applied(_Estimator(reference.chances, reference.trees, reference.means), reference.task, said, matrix)
+    matrix = reference.columns.matrix(values, _first(said)) if reference.whole.trees else None
+    others = tuple(_applied(one, reference.task, said, matrix) for one in reference.others)
+    return replace(_applied(reference.whole, reference.task, said, matrix), others=others)
 
 
-@dataclass(frozen=True)
-class _Estimator:
-    chances: Chances
-    trees: dict[str, bytes]
-    means: dict[str, float]
-
-
-def _fitted(task: Task, truth: Any, outputs: Any, matrix: Any, here: Any) -> _Estimator:
-    """Fitted on the rows `here`, all without; without a matrix, or with few rows, from what was said alone."""
+def _fitted(task: Task, truth: Any, outputs: Any, matrix: Any) -> Estimator:
+    """Without a matrix, or with few rows, from what was said alone."""
     import numpy as np
 
-    if here is not None:
-        truth, outputs = truth[here], outputs[here]
-        matrix = None if matrix is None else matrix[here]
     learns = matrix is not None and len(truth) >= LEAST_ROWS
     if task != "regression":
         chances = fit_chances(truth, outputs)
         trees = {}
         if task == "binary" and learns and chances.curves:
             trees["correction"] = fit_correction(matrix, truth, chances.of(outputs))
-        return _Estimator(chances, trees, {})
+        return Estimator(chances, trees, {})
     absolute, squared = np.abs(truth - outputs), (truth - outputs) ** 2
     means = {"absolute": float(absolute.mean()), "squared": float(squared.mean())}
     trees = {}
@@ -228,10 +224,10 @@ def _fitted(task: Task, truth: Any, outputs: Any, matrix: Any, here: Any) -> _Es
     else:
         relative = squared / means["squared"] if means["squared"] > 0 else squared
     means["fourth"] = float(np.clip((relative**2).mean(), 1.0, 1e3))
-    return _Estimator(Chances(), trees, means)
+    return Estimator(Chances(), trees, means)
 
 
-def _applied(estimator: _Estimator, task: Task, outputs: Any, matrix: Any) -> RowEstimates:
+def _applied(estimator: Estimator, task: Task, outputs: Any, matrix: Any) -> RowEstimates:
     import numpy as np
 
     if task != "regression":
@@ -247,23 +243,25 @@ def _applied(estimator: _Estimator, task: Task, outputs: Any, matrix: Any) -> Ro
     return RowEstimates(outputs, None, sizes["absolute"], sizes["squared"], means.get("fourth", 3.0))
 
 
-def _crossed(task: Task, truth: Any, outputs: Any, matrix: Any, folds: Any, days: Any) -> tuple[RowEstimates, bool]:
-    """Each fold's estimates by what was fitted on the others; and whether the features made them better than without.
+def _crossed(
+    task: Task, truth: Any, outputs: Any, matrix: Any, folds: Any, days: Any
+) -> tuple[RowEstimates, tuple[Estimator, ...], bool]:
+    """Each fold's estimates by what was fitted on the others, those estimators, and whether features made them better.
 
     They have to on the mean of days by more than its standard error: what is learnt from features is one more thing that can
     go wrong on rows unlike these.
     """
     import numpy as np
 
-    with_features, without = _by_fold(task, truth, outputs, matrix, folds), None
+    with_features = _by_fold(task, truth, outputs, matrix, folds)
     if task != "binary" or matrix is None:
-        return with_features, True
+        return *with_features, True
     without = _by_fold(task, truth, outputs, None, folds)
     sign = 2 * truth - 1
-    gains = _log_chance(sign * logits(with_features.chances)) - _log_chance(sign * logits(without.chances))
+    gains = _log_chance(sign * logits(with_features[0].chances)) - _log_chance(sign * logits(without[0].chances))
     daily = np.bincount(days, weights=gains) / np.bincount(days)
-    better = len(daily) > 2 and daily.mean() > daily.std(ddof=1) / len(daily) ** 0.5
-    return (with_features, True) if better else (without, False)
+    better = len(daily) > 2 and bool(daily.mean() > daily.std(ddof=1) / len(daily) ** 0.5)
+    return (*with_features, True) if better else (*without, False)
 
 
 def _log_chance(logit: Any) -> Any:
@@ -272,20 +270,24 @@ def _log_chance(logit: Any) -> Any:
     return -np.logaddexp(0.0, -logit)
 
 
-def _by_fold(task: Task, truth: Any, outputs: Any, matrix: Any, folds: Any) -> RowEstimates:
+def _by_fold(
+    task: Task, truth: Any, outputs: Any, matrix: Any, folds: Any
+) -> tuple[RowEstimates, tuple[Estimator, ...]]:
     import numpy as np
 
     shape = {"chances": outputs.shape} if task != "regression" else {"absolute": len(truth), "squared": len(truth)}
     arrays = {name: np.empty(size) for name, size in shape.items()}
-    fourths = []
+    fourths, estimators = [], []
     for fold in np.unique(folds):
         here = folds == fold
-        estimator = _fitted(task, truth, outputs, matrix, ~here)
-        found = _applied(estimator, task, outputs[here], None if matrix is None else matrix[here])
-        fourths.append(found.fourth)
+        rest = None if matrix is None else matrix[~here]
+        estimators.append(_fitted(task, truth[~here], outputs[~here], rest))
+        of_fold = _applied(estimators[-1], task, outputs[here], None if matrix is None else matrix[here])
+        fourths.append(of_fold.fourth)
         for name, array in arrays.items():
-            array[here] = getattr(found, name)
-    return RowEstimates(outputs, **arrays, fourth=float(np.mean(fourths)))
+            array[here] = getattr(of_fold, name)
+    found = RowEstimates(outputs, arrays.get("chances"), arrays.get("absolute"), arrays.get("squared"))
+    return replace(found, fourth=float(np.mean(fourths))), tuple(estimators)
 
 
 def _deviations(

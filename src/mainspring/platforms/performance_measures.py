@@ -64,7 +64,7 @@ class Measures:
                 pooled.estimates,
                 metrics,
                 everything,
-                days=DAYS[by],
+                days=pooled.days,
                 confidence=settings.confidence,
             )
             block = replace(block, expected=estimate)
@@ -126,6 +126,7 @@ class Measures:
 class _Pooled:
     """Answers of several days as one: places with a label (`having`), labels by place, and the counts of all rows."""
 
+    days: int
     rows: int
     labelled: int
     having: Any
@@ -151,6 +152,7 @@ class _Pooled:
             for name, places in one.slices.items():
                 slices.setdefault(name, []).append(places + start)
         return cls(
+            len(parts),
             sum(one.rows for one in parts),
             # Of a day that was thinned, as many as the measured rows stand for.
             sum(round(_coverage(one, found) * one.rows) for one, found in zip(parts, labelled, strict=True)),
@@ -174,8 +176,14 @@ def _together(estimates: Sequence[RowEstimates | None]) -> RowEstimates | None:
         parts = [getattr(one, name) for one in found]
         return None if parts[0] is None else np.concatenate(parts)
 
+    others = [_together([one.others[place] for one in found]) for place in range(len(found[0].others))]
     return RowEstimates(
-        joined("outputs"), joined("chances"), joined("absolute"), joined("squared"), fourth=found[-1].fourth
+        joined("outputs"),
+        joined("chances"),
+        joined("absolute"),
+        joined("squared"),
+        found[-1].fourth,
+        tuple(one for one in others if one is not None),
     )
 
 
