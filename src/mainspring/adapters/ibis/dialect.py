@@ -43,7 +43,7 @@ class Dialect(ABC):
     """Of edges and categories in one query; more make several."""
 
     @abstractmethod
-    def cell(self, value: Value) -> str:
+    def cell(self, value: Value, v: str) -> str:
         """SQL for the number of edges below the finite number `v`: that is its cell."""
 
     @abstractmethod
@@ -58,9 +58,9 @@ class Dialect(ABC):
     def position(self, value: Value) -> str:
         """SQL for the place of the text `v` among the categories, counted from 0; NULL where it is none."""
 
-    def is_nan(self) -> str:
+    def is_nan(self, v: str) -> str:
         """SQL for whether the number `v` is NaN."""
-        return "isnan(v)"
+        return f"isnan({v})"
 
     def parameters(self, values: Sequence[Value]) -> Mapping[str, Sequence[Any]]:
         """What goes beside the text."""
@@ -88,14 +88,15 @@ class Dialect(ABC):
         """SQL for the value as float64."""
         return self.micros(value) if value.form == "time" else value.column
 
-    def code(self, value: Value) -> str:
+    def code(self, value: Value, v: str = "v") -> str:
         """SQL for the cell of the number `v`, whatever it is."""
+        apart = f"WHEN {v} IS NULL THEN -1 WHEN {self.is_nan(v)} THEN -2"
         if value.cells.kind == "boolean":
-            return f"CASE WHEN v IS NULL THEN -1 WHEN {self.is_nan()} THEN -2 WHEN v = 0 THEN 0 WHEN v = 1 THEN 1 ELSE 2 END"
+            return f"CASE {apart} WHEN {v} = 0 THEN 0 WHEN {v} = 1 THEN 1 ELSE 2 END"
         infinities = [f"CAST('{one}Infinity' AS {self.double})" for one in ("", "-")]
         return (
-            f"CASE WHEN v IS NULL THEN -1 WHEN {self.is_nan()} THEN -2 WHEN v = {infinities[0]} THEN -3 "
-            f"WHEN v = {infinities[1]} THEN -4 ELSE {self.cell(value) if len(value.cells.edges) else '0'} END"
+            f"CASE {apart} WHEN {v} = {infinities[0]} THEN -3 WHEN {v} = {infinities[1]} THEN -4 "
+            f"ELSE {self.cell(value, v) if len(value.cells.edges) else '0'} END"
         )
 
     def numbers(self, value: Value) -> str:
@@ -110,14 +111,14 @@ class Dialect(ABC):
             f"FROM ({coded}) AS {value.column}b GROUP BY cell"
         )
 
-    def tails(self, condition: str) -> str:
+    def tails(self, condition: str, v: str = "v", names: Sequence[str] = ("total", "least", "greatest")) -> str:
         """Total, least and greatest of the numbers `v` for which the condition holds."""
         if not condition:
             return self.no_tails()
-        scaled = f"CASE WHEN v > -{_SMALL!r} AND v < {_SMALL!r} THEN 0 ELSE v * {1 / SCALE!r} END"
+        scaled = f"CASE WHEN {v} > -{_SMALL!r} AND {v} < {_SMALL!r} THEN 0 ELSE {v} * {1 / SCALE!r} END"
         return (
-            f"SUM(CASE WHEN {condition} THEN {scaled} END) AS total, "
-            f"MIN(CASE WHEN {condition} THEN v END) AS least, MAX(CASE WHEN {condition} THEN v END) AS greatest"
+            f"SUM(CASE WHEN {condition} THEN {scaled} END) AS {names[0]}, "
+            f"MIN(CASE WHEN {condition} THEN {v} END) AS {names[1]}, MAX(CASE WHEN {condition} THEN {v} END) AS {names[2]}"
         )
 
     def no_tails(self) -> str:
