@@ -12,7 +12,7 @@ from mainspring.adapters.ibis.duckdb import DuckDb
 from mainspring.adapters.ibis.engine import connected, spoken, table_of
 from mainspring.adapters.ibis.postgres import Postgres
 from mainspring.adapters.ibis.spark import Spark
-from mainspring.adapters.ibis.values import values_of, window_of
+from mainspring.adapters.ibis.values import Value, values_of, window_of
 from mainspring.adapters.sql.source import masked
 from mainspring.domain.time import TimeWindow
 from mainspring.drift.cells import Cells, Counts
@@ -69,8 +69,11 @@ class IbisCounter:
         with connected(self._url, self._root, self.uri) as backend, spoken(self.uri):
             table = table_of(backend, self._table, self.uri)
             values = values_of(cells, table, self._columns, self._as_text, self.uri)
-            rows = window_of(values, table, self._columns, self._time, window, self.uri)
-            queries = _DIALECTS[backend.name].queries(values, str(backend.compile(rows)))
+
+            def rows(some: Sequence[Value]) -> str:
+                return str(backend.compile(window_of(some, table, self._columns, self._time, window, self.uri)))
+
+            queries = _DIALECTS[backend.name].queries(values, rows)
             return counts_of(values, (row for query in queries for row in _answer(backend, query)))
 
 

@@ -41,6 +41,8 @@ class Dialect(ABC):
     cte: ClassVar[str] = "AS"
     most_characters: ClassVar[int] = 4_000_000
     """Of edges and categories in one query; more make several."""
+    most_features: ClassVar[int] = 100
+    """In one query: planning may take more than linear time."""
 
     @abstractmethod
     def cell(self, value: Value, v: str) -> str:
@@ -67,14 +69,14 @@ class Dialect(ABC):
         del values
         return {}
 
-    def queries(self, values: Sequence[Value], window: str) -> list[Query]:
-        """The queries for a window, whose SELECT Ibis wrote."""
+    def queries(self, values: Sequence[Value], window: Callable[[Sequence[Value]], str]) -> list[Query]:
+        """The queries for a window; `window` is its SELECT with the columns of some values, as Ibis writes it."""
         return [
             Query(
-                f"WITH {WINDOW} {self.cte} ({window}) " + " UNION ALL ".join(self.branches(batch)),
+                f"WITH {WINDOW} {self.cte} ({window(batch)}) " + " UNION ALL ".join(self.branches(batch)),
                 self.parameters(batch),
             )
-            for batch in _batches(values, self.most_characters)
+            for batch in _batches(values, self.most_features, self.most_characters)
         ]
 
     def branches(self, values: Sequence[Value]) -> Iterable[str]:
@@ -226,14 +228,14 @@ def counts_of(values: Sequence[Value], rows: Iterable[Sequence[Any]]) -> dict[st
     }
 
 
-def _batches(values: Sequence[Value], most: int) -> list[list[Value]]:
-    batches: list[list[Value]] = [[]]
+def _batches(values: Sequence[Value], most: int, most_characters: int) -> list[list[Value]]:
+    batches: list[list[Value]] = []
     size = 0
     for value in values:
         own = 28 * len(value.cells.edges) + sum(2 * len(one) + 20 for one in value.cells.categories)
-        if batches[-1] and size + own > most:
+        if not batches or len(batches[-1]) == most or size + own > most_characters:
             batches.append([])
             size = 0
         batches[-1].append(value)
         size += own
-    return batches if batches[0] else []
+    return batches
