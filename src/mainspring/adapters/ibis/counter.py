@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,8 @@ class IbisCounter:
 
     @property
     def uri(self) -> str:
-        """The URL with its password masked, and the table."""
-        return f"{masked(self._url)}#{self._table}"
+        """The URL with its password masked, and the table. What follows `?` or `;` may be a secret as well."""
+        return f"{masked(re.split('[?;]', self._url)[0])}#{self._table}"
 
     def columns(self) -> tuple[str, ...]:
         """The table's columns."""
