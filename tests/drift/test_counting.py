@@ -63,6 +63,8 @@ def test_the_kernel_counts_as_numpy_does(before, now):
         lambda g, n: g.standard_cauchy(n),
         lambda g, n: np.array([-1.7e308, 1.7e308] * (n // 2)),
         lambda g, n: g.uniform(size=n) * 5e-320,
+        lambda g, n: np.nan_to_num(np.frombuffer(g.bytes(8 * n), np.float64)),
+        lambda g, n: 1 + g.integers(0, 200, n) * 2.0**-52,
     ],
 )
 def test_the_kernel_counts_as_numpy_does_whatever_its_table_looks_like(draw, monkeypatch):

@@ -11,7 +11,7 @@ from mainspring.domain.time import TimeWindow
 from mainspring.drift.page import page
 from mainspring.drift.profile import add_up, count_window, fit_profile, prediction_columns
 from mainspring.drift.report import drifted, report
-from mainspring.settings.project import DriftSettings
+from mainspring.settings.drift import DriftSettings
 
 FEATURES = (Feature("temp", "float"), Feature("town", "category"), Feature("rain", "bool"))
 GENERATOR = np.random.default_rng(4)
@@ -133,7 +133,9 @@ def test_a_lasting_shift_alarms_and_a_single_one_warns():
     second = report("1", AT, DAY, PROFILE, counts, {}, TRAINING, [first])
     assert second.verdict == "alarm"
     assert second.reason.startswith("temp (psi ")
-    assert second.reason.endswith(") above 0.2 in 2 windows")
+    assert ") in 2 of the last 3 windows; thresholds are set for false alarms in 5.0% of windows" in second.reason
+    assert "30 windows too short" in second.reason
+    assert second.since == DAY.start
     temp = next(one for one in second.features if one.feature == "temp")
     assert temp.moved[0] in temp.histogram
     assert sum(one.reference_share for one in temp.histogram) == pytest.approx(1)

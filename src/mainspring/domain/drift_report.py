@@ -10,7 +10,10 @@ from mainspring.domain.time import TimeWindow
 
 DriftVerdict = Literal["alarm", "warning", "quiet", "no_data"]
 ReferenceName = Literal["training", "trailing"]
-StatisticName = Literal["ks", "psi", "kl", "js"]
+StatisticName = Literal["t", "ks", "psi", "kl", "js"]
+DriftMethod = Literal["calibrated", "minimum_effect", "convention"]
+"""By what a feature is decided: how its own past windows differ from each other; a PSI that is tolerated whatever the number of
+rows, where too few of those are there; a limit that somebody set, which carries no false-alarm rate."""
 FindingName = Literal[
     "empty_window", "all_null", "missing", "infinite", "constant", "new_category", "type_changed", "outside"
 ]
@@ -48,6 +51,19 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
+class Effect:
+    """What one feature's drift does to the predictions: `rows` of the window, asked again with the feature as it was.
+
+    `mean_absolute` and `mean` are changes from then to now, in the prediction's own units (a chance, a value); of several
+    classes there is no `mean`, and `mean_absolute` is the total variation.
+    """
+
+    mean_absolute: float
+    mean: float | None
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class FeatureDrift:
     """One feature against one reference. Statistics are None where they do not apply; `findings` name what is odd.
 
@@ -75,13 +91,58 @@ class FeatureDrift:
     wasserstein: float | None = None
     chi_squared: float | None = None
     chi_squared_p: float | None = None
+    t: float | None = None
+    method: DriftMethod = "convention"
+    importance: float | None = None
+    """What shuffling the feature cost the version's metric on rows held out."""
+    effect: Effect | None = None
+    sentence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sureness:
+    """What the thresholds against one reference were set for, and how sure the window's verdict is.
+
+    `rate` is the stated share of windows without drift in which some feature is named, `level` the one that past windows were
+    held against to keep it; `p_value` the share of `windows` calibrating ones that are at least as unusual as this one, itself
+    included (None where nothing is calibrated, never below `1/(windows + 1)`); `windows_needed` how many the reference
+    is too short by, for the features `uncalibrated`, which differ by more than PSI `tolerated_psi` where they are named;
+    `alarms_a_month` how many alarms begin in 30 days without drift, after persistence. `named`: whether any calibrated feature was.
+    """
+
+    reference: ReferenceName
+    rate: float
+    level: float
+    p_value: float | None
+    windows: int
+    windows_needed: int
+    alarms_a_month: float
+    tolerated_psi: float
+    uncalibrated: tuple[str, ...] = ()
+    named: bool = False
+
+    @property
+    def in_words(self) -> str:
+        """For a person: the rate, what it is about, and what is missing."""
+        text = f"thresholds are set for false alarms in {self.rate:.1%} of windows, about {self.alarms_a_month:.2g} alarms a month"
+        if self.p_value is not None:
+            rank = round(self.p_value * (self.windows + 1))
+            text += f"; {rank} of {self.windows + 1} windows without known drift, this one included, are as unusual"
+        if self.uncalibrated:
+            which = "all features" if self.p_value is None else ", ".join(self.uncalibrated)
+            text += (
+                f"; the reference is {self.windows_needed} windows too short to know how windows differ from each other"
+                f" ({which}): there the rate is for windows within PSI {self.tolerated_psi:g} of the reference"
+            )
+        return text
 
 
 @dataclass(frozen=True, slots=True)
 class DriftReport:
     """All features and the prediction (`feature == "prediction"`), against both references.
 
-    `unwatched` are features whose values the project keeps out of the log. `false_alarm_rate` is the stated rate of the whole report, None where the thresholds carry none (folklore limits).
+    `unwatched` are features whose values the project keeps out of the log. `false_alarm_rate` is the stated rate of the whole report, None where the thresholds carry none (folklore limits); `sureness` says by
+    reference what it is about. `since` is the start of the first window of the alarm that stands.
     """
 
     id: str
@@ -95,6 +156,14 @@ class DriftReport:
     acted_on: ReferenceName = "training"
     false_alarm_rate: float | None = None
     unwatched: tuple[str, ...] = ()
+    sureness: tuple[Sureness, ...] = ()
+    since: datetime | None = None
+
+    @property
+    def sure_in_words(self) -> str:
+        """What the thresholds that are acted on were set for."""
+        acted_on = [one.in_words for one in self.sureness if one.reference == self.acted_on]
+        return acted_on[0] if acted_on else "the threshold is a convention and carries no false-alarm rate"
 
     @property
     def unwatched_in_words(self) -> str:

@@ -85,8 +85,8 @@ def _table(at: Floats, low: int, high: int, by_bits: bool) -> Table | None:
     """A table from edge `low`, in the second stretch, to edge `high`, in the last. None where it would not help."""
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         scale = float((_STRETCHES - 2) / (at[high] - at[low]))
-        origin = float(at[low] - 1.5 / scale)
-        if not 0 < scale < np.inf or not np.isfinite(origin):
+        origin = float(at[low] - 1.5 / scale) if 0 < scale < np.inf else np.inf
+        if not np.isfinite(origin):
             return None
         stretches = np.clip((at - origin) * scale, 0, _STRETCHES - 1).astype(np.int64)
     edges_in = np.bincount(stretches, minlength=_STRETCHES)

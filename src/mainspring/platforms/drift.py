@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import numpy as np
 
 from mainspring.domain.codec import from_json, to_json
 from mainspring.domain.drift_report import DriftReport, ReferenceName
 from mainspring.domain.errors import DataError, NotFound
 from mainspring.domain.time import TimeWindow, floor_to
+from mainspring.drift.cells import Counts, Integers
+from mainspring.drift.decide import calibrating_windows
 from mainspring.drift.page import page
 from mainspring.drift.profile import CONFIDENCE, PREDICTION, Profile
-from mainspring.drift.report import Exact, report
+from mainspring.drift.report import Exact, drifted, report
 from mainspring.drift.statistics import ks_exact
 from mainspring.drift.storage import read_profile
+from mainspring.drift.telling import told
+from mainspring.drift.windows import Past, group_windows, past_of
 from mainspring.platforms.drift_counts import HourCounts
+from mainspring.platforms.drift_effects import effects_of, importance_of
 from mainspring.platforms.drift_rows import needed, values_of
 from mainspring.ports import ModelRegistry, PredictionLog
 from mainspring.serving.runtime import load_card
 from mainspring.settings.load import LoadedProject
+from mainspring.telemetry.logs import Log
 
+_STILL_COMING = 3
+"""Newest windows that are counted again: rows come late."""
 LATEST, COUNTS = "latest.json", "counts"
 
 
@@ -29,12 +40,14 @@ class LaptopDrift:
 
     def __init__(self, loaded: LoadedProject, registry: ModelRegistry, log: PredictionLog) -> None:
         self._settings = loaded.settings.drift
+        self._units = loaded.settings.features.units
         self._unwatched = {name for names in loaded.settings.concealed for name in names}
         self._folder = loaded.paths.drift
         self._registry = registry
         self._log = log
         self._profiles: dict[str, Profile] = {}
         self._counts: dict[str, HourCounts] = {}
+        self._grouped: dict[str, dict[datetime, dict[str, Integers]]] = {}
         self._earlier: dict[str, list[DriftReport]] = {}
 
     def run(self, version: str, at: datetime) -> DriftReport:
@@ -42,20 +55,22 @@ class LaptopDrift:
         window = TimeWindow(at - self._settings.every, at)
         before = TimeWindow(window.start - self._settings.trailing, window.start)
         counts = self.counts(version)
-        profile = self._profiles[version]
+        profile, current, trailing = self._profiles[version], counts.of(window), counts.of(before)
         found = report(
             version,
             at,
             window,
             profile,
-            counts.of(window),
-            counts.of(before),
+            current,
+            trailing,
             self._settings,
             self._before(version, at),
             self._exact(version, window, before),
+            self._past(version, window),
         )
         hidden = tuple(name for name in profile.cells if name in self._unwatched)
         found = replace(found, unwatched=hidden)
+        found = self._told(found, profile, current, {"training": profile.counts, "trailing": trailing})
         self._put(version, found)
         return found
 
@@ -77,6 +92,34 @@ class LaptopDrift:
             )
         return self._counts[version]
 
+    def _past(self, version: str, current: TimeWindow) -> Past | None:
+        """The log's windows before `current`, as far back as alarms are calibrated on. Those that rows may still come to are
+        counted again.
+        """
+        if self._settings.statistic != "calibrated":
+            return None
+        every, profile = self._settings.every, self._profiles[version]
+        windows = (
+            self._settings.trailing // every + calibrating_windows(self._settings.rate) + self._settings.persistence
+        )
+        kept, counts = self._grouped.setdefault(version, {}), self._counts[version]
+        starts = [current.start - every * place for place in range(windows, 0, -1)]
+        hours = self._log.hours(TimeWindow(starts[0], current.start))
+        served = min(hours, default=current.start)
+        for place, start in enumerate(starts):
+            if start + every <= served and start not in kept:
+                continue
+            if start not in kept or windows - place <= _STILL_COMING:
+                found = counts.of(TimeWindow(start, start + every))
+                kept[start] = {
+                    name: group_windows(profile.cells[name], profile.counts[name], one.vector)
+                    for name, one in found.items()
+                }
+        for old in [start for start in kept if start < starts[0]]:
+            del kept[old]
+        there = [(np.datetime64(start.replace(tzinfo=None), "us"), kept[start]) for start in starts if start in kept]
+        return past_of([(start, one) for start, one in there if any(counts.any() for counts in one.values())])
+
     def _exact(self, version: str, current: TimeWindow, trailing: TimeWindow) -> Exact:
         """KS from the rows themselves. Training's rows are not at hand when a window is reported on."""
 
@@ -89,6 +132,25 @@ class LaptopDrift:
             return None if one is None or other is None else ks_exact(one, other)
 
         return exact
+
+    def _told(
+        self,
+        found: DriftReport,
+        profile: Profile,
+        current: Mapping[str, Counts],
+        references: Mapping[ReferenceName, Mapping[str, Counts]],
+    ) -> DriftReport:
+        """The report with what each change means; what drifted is held against the model."""
+        folder, names = self._registry.fetch(found.version), sorted(drifted(found))
+        try:
+            reference = references[found.acted_on]
+            moved = effects_of(folder, self._log, found.current, names, profile.cells, reference) if names else {}
+        except Exception as error:
+            # Whatever the model cannot be asked for, the report stands without it.
+            Log().warning("what drift does to the predictions is not known", version=found.version, why=str(error))
+            moved = {}
+        importance = importance_of(folder)
+        return told(found, profile.cells, current, references, units=self._units, importance=importance, effects=moved)
 
     def _before(self, version: str, at: datetime) -> list[DriftReport]:
         if version not in self._earlier:
