@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mainspring.domain.errors import DataError
 from mainspring.domain.model_version import Feature
 from mainspring.domain.time import TimeWindow
-from mainspring.drift import counting, kernel, scan
+from mainspring.drift import counting, kernel, placing, scan
 from mainspring.drift.cells import (
     MINUS_INFINITY,
     MISTYPED,
@@ -145,6 +145,35 @@ def test_every_type_of_a_kind_is_counted(kind, values):
 def test_a_column_of_another_type_is_mistyped(kind, values):
     counts = count(Cells(kind), column([*values, None]))
     assert (counts.apart(MISTYPED), counts.apart(NULL), counts.known) == (2, 1, 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_many_windows_at_once_are_counted_as_each_by_itself(data):
+    kind, values = data.draw(
+        st.sampled_from(
+            [
+                ("number", st.lists(FLOATS | st.none(), min_size=1, max_size=60)),
+                ("boolean", st.lists(st.sampled_from([0.0, 1.0, 2.0, float("nan"), None]), min_size=1, max_size=60)),
+                ("category", st.lists(st.sampled_from(["a", "b", "c", "", None]), min_size=1, max_size=60)),
+                ("hashed", st.lists(st.text(max_size=3) | st.none(), min_size=1, max_size=60)),
+                ("time", st.lists(st.datetimes() | st.none(), min_size=1, max_size=60)),
+            ]
+        )
+    )
+    arrow = {"number": pa.float64(), "boolean": pa.float64(), "time": pa.timestamp("us")}.get(kind, pa.string())
+    rows = column(data.draw(values), arrow)
+    cells = Cells("hashed") if kind == "hashed" else fit_cells(rows.slice(0, max(1, len(rows) // 2)), kind)
+    window = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(rows), max_size=len(rows))), np.int64)
+    other = (data.draw(st.booleans()) and Cells("category", categories=("a",))) or cells
+    with np.errstate(all="ignore"):
+        found = placing.windowed(other, rows, window, 4)
+        for one in range(4):
+            counts = Counts(np.zeros(other.width, np.int64), found.tails[one])
+            counts.vector[found.places[found.windows == one]] = found.rows[found.windows == one]
+            assert counts.vector.tolist() == count(other, rows.filter(pa.array(window == one))).vector.tolist()
+            expected = count(other, rows.filter(pa.array(window == one)))
+            assert counts.tails[[1, 2, 4, 5]].tolist() == expected.tails[[1, 2, 4, 5]].tolist()
 
 
 def test_truth_is_false_true_and_anything_else():

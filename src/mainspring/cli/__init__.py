@@ -14,6 +14,7 @@ def main() -> None:
         label_commands,
         loop_commands,
         model_commands,
+        performance_commands,
         project_commands,
         serving_commands,
     )
@@ -28,6 +29,7 @@ def main() -> None:
         serving_commands,
         batch_commands,
         label_commands,
+        performance_commands,
         keeping_commands,
         demo_commands,
     )

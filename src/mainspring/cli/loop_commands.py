@@ -125,7 +125,9 @@ def drift(
         f"version {report.version}, {report.current.start:%Y-%m-%d %H:%M} to {report.current.end:%Y-%m-%d %H:%M} UTC,"
     )
     print(f"{report.rows:,} {'rows' if origin else 'predictions'}: {report.verdict}, {report.reason}")
-    print_table(["feature", "against", "KS", "PSI", "KL", "limit", "", "what moved most"], rows_of(report))
+    head = ["feature", "against", "KS", "PSI", "limit", "", "importance", "moves answers by", "what happened"]
+    print_table(head, rows_of(report))
+    print(report.sure_in_words)
     if report.unwatched:
         print(report.unwatched_in_words)
     print(f"page: {page}")

@@ -51,6 +51,19 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
+class Effect:
+    """What one feature's drift does to the predictions: `rows` of the window, asked again with the feature as it was.
+
+    `mean_absolute` and `mean` are changes from then to now, in the prediction's own units (a chance, a value); of several
+    classes there is no `mean`, and `mean_absolute` is the total variation.
+    """
+
+    mean_absolute: float
+    mean: float | None
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class FeatureDrift:
     """One feature against one reference. Statistics are None where they do not apply; `findings` name what is odd.
 
@@ -80,6 +93,10 @@ class FeatureDrift:
     chi_squared_p: float | None = None
     t: float | None = None
     method: DriftMethod = "convention"
+    importance: float | None = None
+    """What shuffling the feature cost the version's metric on rows held out."""
+    effect: Effect | None = None
+    sentence: str = ""
 
 
 @dataclass(frozen=True, slots=True)

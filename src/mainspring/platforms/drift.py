@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,23 +13,28 @@ from mainspring.domain.codec import from_json, to_json
 from mainspring.domain.drift_report import DriftReport, ReferenceName
 from mainspring.domain.errors import DataError, NotFound
 from mainspring.domain.time import TimeWindow, floor_to
-from mainspring.drift.cells import Integers
+from mainspring.drift.cells import Counts, Integers
 from mainspring.drift.decide import calibrating_windows
 from mainspring.drift.page import page
 from mainspring.drift.profile import CONFIDENCE, PREDICTION, Profile
-from mainspring.drift.report import Exact, report
+from mainspring.drift.report import Exact, drifted, report
 from mainspring.drift.statistics import ks_exact
 from mainspring.drift.storage import read_profile
+from mainspring.drift.telling import told
 from mainspring.drift.windows import Past, group_windows, past_of
 from mainspring.platforms.drift_counts import HourCounts
+from mainspring.platforms.drift_effects import effects_of, importance_of
 from mainspring.platforms.drift_rows import needed, values_of
 from mainspring.ports import ModelRegistry, PredictionLog
 from mainspring.serving.runtime import load_card
 from mainspring.settings.load import LoadedProject
+from mainspring.telemetry.logs import Log
 
 _STILL_COMING = 3
 """Newest windows that are counted again: rows come late."""
 LATEST, COUNTS = "latest.json", "counts"
+_VERSIONS_IN_MEMORY = 2
+"""Profiles with their windows are tens of megabytes; a version that was replaced may come back."""
 
 
 class LaptopDrift:
@@ -36,6 +42,7 @@ class LaptopDrift:
 
     def __init__(self, loaded: LoadedProject, registry: ModelRegistry, log: PredictionLog) -> None:
         self._settings = loaded.settings.drift
+        self._units = loaded.settings.features.units
         self._unwatched = {name for names in loaded.settings.concealed for name in names}
         self._folder = loaded.paths.drift
         self._registry = registry
@@ -50,14 +57,14 @@ class LaptopDrift:
         window = TimeWindow(at - self._settings.every, at)
         before = TimeWindow(window.start - self._settings.trailing, window.start)
         counts = self.counts(version)
-        profile = self._profiles[version]
+        profile, current, trailing = self._profiles[version], counts.of(window), counts.of(before)
         found = report(
             version,
             at,
             window,
             profile,
-            counts.of(window),
-            counts.of(before),
+            current,
+            trailing,
             self._settings,
             self._before(version, at),
             self._exact(version, window, before),
@@ -65,12 +72,15 @@ class LaptopDrift:
         )
         hidden = tuple(name for name in profile.cells if name in self._unwatched)
         found = replace(found, unwatched=hidden)
+        found = self._told(found, profile, current, {"training": profile.counts, "trailing": trailing})
         self._put(version, found)
         return found
 
     def counts(self, version: str) -> HourCounts:
         """The version's counts by hour. Errors: `DataError` for a version without a profile that can be read."""
         if version not in self._counts:
+            for old in list(self._counts)[: 1 - _VERSIONS_IN_MEMORY]:
+                del self._counts[old], self._profiles[old]
             folder = self._registry.fetch(version)
             profile = read_profile(folder)
             self._profiles[version] = profile
@@ -126,6 +136,25 @@ class LaptopDrift:
             return None if one is None or other is None else ks_exact(one, other)
 
         return exact
+
+    def _told(
+        self,
+        found: DriftReport,
+        profile: Profile,
+        current: Mapping[str, Counts],
+        references: Mapping[ReferenceName, Mapping[str, Counts]],
+    ) -> DriftReport:
+        """The report with what each change means; what drifted is held against the model."""
+        folder, names = self._registry.fetch(found.version), sorted(drifted(found))
+        try:
+            reference = references[found.acted_on]
+            moved = effects_of(folder, self._log, found.current, names, profile.cells, reference) if names else {}
+        except Exception as error:
+            # Whatever the model cannot be asked for, the report stands without it.
+            Log().warning("what drift does to the predictions is not known", version=found.version, why=str(error))
+            moved = {}
+        importance = importance_of(folder)
+        return told(found, profile.cells, current, references, units=self._units, importance=importance, effects=moved)
 
     def _before(self, version: str, at: datetime) -> list[DriftReport]:
         if version not in self._earlier:

@@ -17,7 +17,9 @@ from mainspring.drift.profile import CONFIDENCE, PREDICTION
 from mainspring.drift.report import report
 from mainspring.drift.scan import ParquetCounter
 from mainspring.drift.storage import read_profile
+from mainspring.drift.telling import told
 from mainspring.drift.window_counter import WindowCounter
+from mainspring.platforms.drift_effects import importance_of
 from mainspring.ports import ModelRegistry
 from mainspring.serving.runtime import load_card
 from mainspring.settings.load import LoadedProject
@@ -108,6 +110,16 @@ def _report(
         settings = settings.model_copy(update={"reference": "training"})
     current = window or TimeWindow(_FIRST, now)
     found = report(version, current.end, current, profile, counts, before, settings)
+    # What the change does to the answers is not known: rows stay where they are.
+    found = told(
+        found,
+        profile.cells,
+        counts,
+        {"training": profile.counts, "trailing": before},
+        units=loaded.settings.features.units,
+        importance=importance_of(folder),
+        effects={},
+    )
     return replace(
         found,
         id=f"table-{version}-{current.start:%Y%m%dT%H%M}-{current.end:%Y%m%dT%H%M}",

@@ -17,6 +17,7 @@ from mainspring.settings.drift import DriftSettings
 from mainspring.settings.keeping import KeepSettings, LogSettings
 from mainspring.settings.labels import LabelSettings
 from mainspring.settings.part import Duration, Part
+from mainspring.settings.performance import PerformanceSettings
 from mainspring.settings.rollout import RolloutSettings
 
 MissingPolicy = Literal["serve_and_flag", "reject", "default"]
@@ -115,6 +116,8 @@ class FeatureSettings(Part):
     """The policy of a feature or of all features of a view, by name, where it is another one."""
     defaults: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """What stands in for a feature under `default`; every such feature that training never saw missing needs one."""
+    units: dict[str, str] = Field(default_factory=dict)
+    """What a feature is measured in, such as `{temp: "°F"}`; reports for people say it."""
 
     @model_validator(mode="after")
     def _one_store(self) -> FeatureSettings:
@@ -242,6 +245,7 @@ class ProjectSettings(Part):
     gate: GateSettings = GateSettings()
     rollout: RolloutSettings = RolloutSettings()
     drift: DriftSettings = DriftSettings()
+    performance: PerformanceSettings = PerformanceSettings()
     retrain: RetrainSettings = RetrainSettings()
     serving: ServingSettings = ServingSettings()
     log: LogSettings = LogSettings()
@@ -291,11 +295,12 @@ class ProjectSettings(Part):
             self.retrain.ask_window,
             self.rollout.undecided.after,
             self.rollout.guard.time,
+            self.mature_after + timedelta(days=2),
         )
         if self.keep.log is not None and self.keep.log < needed:
             raise ValueError(
                 f"keep.log: the log is read {duration_in_words(needed)} back (drift.trailing, retrain.ask_window, "
-                "rollout.undecided, rollout.guard); it cannot be kept for less"
+                "rollout.undecided, rollout.guard, performance.mature_after); it cannot be kept for less"
             )
         return self
 
@@ -309,6 +314,11 @@ class ProjectSettings(Part):
     def changed(self, section: str, **values: object) -> ProjectSettings:
         """These settings with other values in one section, taken as they are."""
         return self.model_copy(update={section: getattr(self, section).model_copy(update=values)})
+
+    @property
+    def mature_after(self) -> timedelta:
+        """How long after a block of time its labels are waited for."""
+        return self.labels.late_after if self.performance.mature_after is None else self.performance.mature_after
 
     @property
     def metric(self) -> Metric:

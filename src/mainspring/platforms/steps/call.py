@@ -28,6 +28,7 @@ ROWS, DATASET, SIGNATURE, RESULTS, FACTS = (
     "results.json",
     "facts.json",
 )
+IMPORTANCE = "importance.json"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from mainspring.pipeline.signature import truth
 from mainspring.pipeline.split import HOLDOUT
 from mainspring.pipeline.training import Recipe, load_recipe, own_numbers
 from mainspring.platforms.steps import record
-from mainspring.platforms.steps.call import StepCall, part_of, training_set
+from mainspring.platforms.steps.call import IMPORTANCE, StepCall, part_of, training_set
 from mainspring.platforms.steps.fitting import data_of, plain, replay, to_evaluate
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def evaluate(call: StepCall) -> dict[str, float]:
     )
     _keep_held_out(call, part_of(rows, HOLDOUT), signature, card, folder / HELD_OUT)
     (folder / record.EVALUATION).write_bytes(to_json(verdict, indent=2))
-    looked_at = from_json(list[Importance], (call.inputs["metrics"] / record.IMPORTANCE).read_bytes())
+    looked_at = from_json(list[Importance], (call.inputs["metrics"] / IMPORTANCE).read_bytes())
     curve = from_json(LearningCurve, (call.inputs["metrics"] / record.CURVE).read_bytes())
     page = call.outputs["page"]
     page.parent.mkdir(parents=True, exist_ok=True)
