@@ -78,6 +78,8 @@ def rows_of(report: DriftReport) -> list[list[object]]:
 
 def limit_in_words(one: FeatureDrift) -> str:
     """What decides and its limit; of a whitened statistic, which has no column, the value too."""
+    if not one.threshold:
+        return "too few rows"
     value = f"{one.t:.3g} of " if one.t is not None else ""
     return f"{'T' if one.statistic == 't' else one.statistic} {value}{one.threshold:.3g}"
 
