@@ -74,8 +74,8 @@ def drift(
         str,
         typer.Option(
             "--from",
-            help="Look at a table instead: a source of mainspring.yaml that has a url, or a URL of DuckDB, "
-            "PostgreSQL, Spark or BigQuery. It is counted there.",
+            help="Look at a table instead: a source of mainspring.yaml, Parquet files by path or pattern, or a URL of "
+            "DuckDB, PostgreSQL, Spark or BigQuery, where it is counted.",
         ),
     ] = "",
     table: Annotated[str, typer.Option("--table", help="The table or view. Default: that of the source.")] = "",

@@ -33,6 +33,8 @@ from mainspring.telemetry.logs import Log
 _STILL_COMING = 3
 """Newest windows that are counted again: rows come late."""
 LATEST, COUNTS = "latest.json", "counts"
+_VERSIONS_IN_MEMORY = 2
+"""Profiles with their windows are tens of megabytes; a version that was replaced may come back."""
 
 
 class LaptopDrift:
@@ -77,6 +79,8 @@ class LaptopDrift:
     def counts(self, version: str) -> HourCounts:
         """The version's counts by hour. Errors: `DataError` for a version without a profile that can be read."""
         if version not in self._counts:
+            for old in list(self._counts)[: 1 - _VERSIONS_IN_MEMORY]:
+                del self._counts[old], self._profiles[old]
             folder = self._registry.fetch(version)
             profile = read_profile(folder)
             self._profiles[version] = profile
