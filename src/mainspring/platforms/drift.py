@@ -159,7 +159,7 @@ class LaptopDrift:
     def _before(self, version: str, at: datetime) -> list[DriftReport]:
         if version not in self._earlier:
             folder = self._folder / version
-            paths = sorted(folder.glob("drift-*.json"))[-self._settings.persistence - 1 :] if folder.is_dir() else []
+            paths = sorted(folder.glob("drift-*.json"))[-self._settings.persistence - 2 :] if folder.is_dir() else []
             self._earlier[version] = [one for path in paths if (one := _read(path)) is not None]
         return [one for one in self._earlier[version] if one.at < at]
 
@@ -170,7 +170,7 @@ class LaptopDrift:
         _replace(folder / f"{found.id}.html", page(found).encode())
         _replace(folder / f"{found.id}.json", raw)
         _replace(self._folder / LATEST, raw)
-        keep = self._settings.persistence + 1
+        keep = self._settings.persistence + 2  # The newest may be of the window that is reported on again.
         self._earlier[version] = [*self._before(version, found.at), found][-keep:]
 
 
