@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -18,7 +19,7 @@ from mainspring.loop.state import RUN, rollout_of
 from mainspring.platforms.coverage import Coverage
 from mainspring.platforms.drift import latest
 from mainspring.platforms.performance_metrics import PerformanceMetrics
-from mainspring.ports import PredictionLog
+from mainspring.ports import LogHour, PredictionLog
 from mainspring.retrain.policy import RetrainEvidence, budget_left, cooldown_left
 from mainspring.telemetry import registry
 from mainspring.telemetry.page import MetricsPage, emptied
@@ -182,3 +183,7 @@ class PacedLog:
     def read(self, window: TimeWindow | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """Rows as the log gives them."""
         return self._log.read(window, columns)
+
+    def hours(self, window: TimeWindow) -> Mapping[datetime, LogHour]:
+        """Hours as the log gives them."""
+        return self._log.hours(window)

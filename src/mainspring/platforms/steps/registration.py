@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mainspring.domain.codec import from_json, to_json
 from mainspring.domain.dataset import Dataset
 from mainspring.domain.model_version import ModelVersion, Signature, Verdict
-from mainspring.drift.profile import fit_profile
+from mainspring.drift.storage import write_profile
 from mainspring.features.questions import EVENT_TIME
 from mainspring.pipeline.device import placed
 from mainspring.pipeline.split import HOLDOUT, PART, TRAIN, VALIDATION
 from mainspring.pipeline.training import answers, fit, load_recipe
 from mainspring.platforms.champion import champion
+from mainspring.platforms.drift_reference import reference_profile
 from mainspring.platforms.git import head
 from mainspring.platforms.performance_reference import write_reference
 from mainspring.platforms.steps import record
-from mainspring.platforms.steps.call import DATASET, PROFILE, StepCall, part_of, training_set
+from mainspring.platforms.steps.call import DATASET, IMPORTANCE, StepCall, part_of, training_set
 from mainspring.platforms.steps.evaluation import HELD_OUT
 from mainspring.platforms.steps.fitting import data_of, export_model, plain, replay
 
@@ -29,6 +31,8 @@ VERSION = "version.json"
 
 def register(call: StepCall) -> dict[str, float]:
     """Refit the winner's recipe on everything in an MLflow run below the evaluated one, and register that."""
+    import pyarrow.parquet as pq
+
     from mainspring.adapters.mlflow.recording import recording
 
     rows, signature, _ = training_set(call)
@@ -44,9 +48,10 @@ def register(call: StepCall) -> dict[str, float]:
     call.notes.extend(filter(None, [note]))
     folder = call.outputs["version"] / "model"
     export_model(call.loaded, recipe, model, rows.filter(_used(rows)), signature, folder)
-    held_out = from_json(list[float], (call.inputs["evaluation"] / HELD_OUT).read_bytes())
-    profile = fit_profile(rows.filter(_used(rows)), signature.features, held_out)
-    (folder / PROFILE).write_bytes(to_json(profile))
+    # The evaluated model's: the refit has seen every row that it could be measured on.
+    shutil.copyfile(call.inputs["metrics"] / IMPORTANCE, folder / IMPORTANCE)
+    held_out = pq.read_table(call.inputs["evaluation"] / HELD_OUT)
+    write_profile(reference_profile(rows.filter(_used(rows)), held_out, signature, settings.drift.every), folder)
     _keep_performance(call, part_of(rows, HOLDOUT), signature, folder)
     ours = answers(model, data.X, signature, recipe)
     record.refitted(call, refit, data.y, ours)
