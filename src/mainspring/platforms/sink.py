@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
+from mainspring.adapters.sinks.check import Checked, check
 from mainspring.adapters.sinks.history import SunkPredictionLog
 from mainspring.adapters.sinks.hours import HourStore
-from mainspring.adapters.sinks.shipper import Shipper
+from mainspring.adapters.sinks.shipper import Backlog, Shipper
+from mainspring.adapters.sinks.shipper import backlog as waiting
+from mainspring.adapters.sinks.state import SentHour, SinkState
 from mainspring.domain.errors import ConfigError
 from mainspring.settings.load import LoadedProject
 from mainspring.settings.log_sink import SinkSettings
@@ -16,7 +21,8 @@ def hour_store(loaded: LoadedProject, sink: SinkSettings) -> HourStore:
     if sink.kind == "bigquery":
         from mainspring.adapters.bigquery.store import BigQueryHours
 
-        return BigQueryHours(sink)
+        found: HourStore = BigQueryHours(sink)
+        return found
     from mainspring.adapters.sinks.parquet_store import ParquetHours
 
     return ParquetHours(sink, loaded.settings.s3)
@@ -40,6 +46,22 @@ def required_shipper(loaded: LoadedProject) -> Shipper:
             valid="s3://bucket/prefix, bigquery://project/dataset/table or file:///folder",
         )
     return found
+
+
+def backlog(loaded: LoadedProject, sink: SinkSettings) -> Backlog:
+    """What the sink does not have yet; nothing is asked of it."""
+    return waiting(ParquetPredictionLog(loaded.paths), SinkState(loaded.paths.log_sink, sink.url))
+
+
+def sent_before(loaded: LoadedProject, sink: SinkSettings, than: datetime) -> list[SentHour]:
+    """Hours that were sent and ended before an instant, oldest first."""
+    return SinkState(loaded.paths.log_sink, sink.url).older(than)
+
+
+def check_sink(loaded: LoadedProject, *, rows: bool) -> Checked:
+    """Whether the sink has what was sent. Errors: `ConfigError` without a sink, and those of the sink."""
+    found = required_shipper(loaded)
+    return check(ParquetPredictionLog(loaded.paths), found.store, found.state, rows=rows)
 
 
 def whole_log(loaded: LoadedProject) -> ParquetPredictionLog | SunkPredictionLog:

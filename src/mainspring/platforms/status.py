@@ -72,6 +72,23 @@ class DriftState:
 
 
 @dataclass(frozen=True, slots=True)
+class SinkStatus:
+    """The log's sink: what it has, and what it has not yet; as is known here, nothing is asked of it."""
+
+    url: str
+    rows: int
+    waiting_rows: int
+    waiting_since: datetime | None
+
+    def in_words(self) -> str:
+        """As a line for a person."""
+        if self.waiting_since is None:
+            return f"{self.url} has all {self.rows:,} rows that were sent"
+        since = f"{self.waiting_since:%Y-%m-%d %H:%M} UTC"
+        return f"{self.url} has {self.rows:,} rows; {self.waiting_rows:,} wait, of the hour from {since} on"
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Everything at once. `run` is under way; `last_run` is how the one before ended.
 
@@ -94,6 +111,7 @@ class Status:
     requests: tuple[str, ...]
     waiting_for: tuple[str, ...]
     freeze: Freeze | None
+    sink: SinkStatus | None = None
 
 
 def look(loaded: LoadedProject) -> Status:
@@ -137,6 +155,7 @@ def look(loaded: LoadedProject) -> Status:
         requests,
         tuple(waiting_for(loaded, ledger, running=loop.running, failing=loop.failing, run=run, verdict=verdict)),
         freeze_of(ledger, now),
+        _sink(loaded),
     )
 
 
@@ -159,6 +178,8 @@ def lines(found: Status) -> list[tuple[str, str]]:
     )
     if found.labels is not None:
         text.append(("labels", found.labels.in_words()))
+    if found.sink is not None:
+        text.append(("log sink", found.sink.in_words()))
     text += [("request", one) for one in found.requests]
     text += [("waits for", one) for one in found.waiting_for]
     return text
@@ -228,6 +249,16 @@ def _run_in_words(found: Status) -> str:
 
 def _sources(loaded: LoadedProject) -> Mapping[str, Source]:
     return open_sources(loaded.settings.sources, loaded.paths.root, SqlSource)
+
+
+def _sink(loaded: LoadedProject) -> SinkStatus | None:
+    from mainspring.platforms.sink import backlog
+
+    sink = loaded.settings.log.sink
+    if sink is None:
+        return None
+    waiting = backlog(loaded, sink)
+    return SinkStatus(sink.url, waiting.held_rows, waiting.rows, waiting.oldest)
 
 
 def _labels(loaded: LoadedProject, now: datetime) -> Coverage | None:

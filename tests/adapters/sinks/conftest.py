@@ -3,7 +3,6 @@
 import uuid
 
 import pytest
-
 from tests import object_store
 from tests.adapters.sinks.sending import Project
 

@@ -61,7 +61,9 @@ def in_words(error: OSError, url: str, where: str, to: str) -> MainspringError:
         return NotFound("there is no such object", where=place)
     if "NO_SUCH_BUCKET" in said:
         return NotFound(
-            f"there is no bucket {bucket!r}", where=place, next_step="make it, or correct the URL, the endpoint or the region"
+            f"there is no bucket {bucket!r}",
+            where=place,
+            next_step="make it, or correct the URL, the endpoint or the region",
         )
     if any(one in said for one in _UNKNOWN):
         return ConfigError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from mainspring.adapters.parquet.tables import IDENTITY, within
@@ -63,7 +64,8 @@ def check(log: ParquetPredictionLog, store: HourStore, state: SinkState, *, rows
     own = {one.at for one in listed if one.writer == writer}
     flaws = [*_unsent(log, state)]
     flaws += [
-        Flaw(at, "unknown", 0, "the sink has it, and nothing here says that it was sent") for at in sorted(own - set(known))
+        Flaw(at, "unknown", 0, "the sink has it, and nothing here says that it was sent")
+        for at in sorted(own - set(known))
     ]
     count = 0
     for at, sent in known.items():
@@ -124,6 +126,6 @@ def quality(held: HeldHour, table: pa.Table) -> Iterator[Flaw]:
 
 def _gaps(hours: list[datetime]) -> Iterator[tuple[datetime, datetime]]:
     """Stretches between the first hour and the last in which no hour has a row."""
-    for one, following in zip(hours, hours[1:], strict=False):
+    for one, following in pairwise(hours):
         if following - one > HOUR:
             yield one + HOUR, following

@@ -86,4 +86,6 @@ def digest_of(table: pa.Table) -> str:
     """Of the contents of rows that are `in_order`, wherever they lie; a column without a value is as good as none."""
     from mainspring.sources.digest import content_digest
 
-    return content_digest(table.select([name for name in table.column_names if table.column(name).null_count < len(table)]))
+    return content_digest(
+        table.select([name for name in table.column_names if table.column(name).null_count < len(table)])
+    )

@@ -7,15 +7,15 @@ A file is replaced by one PUT, which S3 makes visible whole; in a folder by one 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mainspring.adapters.s3.connect import asking, filesystem
 from mainspring.adapters.sinks.hours import HeldHour, Receipt
-from mainspring.domain.errors import ConfigError, DataError, NotFound
+from mainspring.domain.errors import DataError, NotFound, TemporaryError
 from mainspring.domain.time import TimeWindow
 
 if TYPE_CHECKING:
@@ -154,18 +154,15 @@ class ParquetHours:
         return f"{self._root}/{_DAY}{at:%Y-%m-%d}/{_HOUR}{at:%H}/{hour.writer}{_SUFFIX}"
 
 
-class _on_disk:
+@contextmanager
+def _on_disk(url: str) -> Iterator[None]:
     """A folder's errors, in words."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-            raise ConfigError(f"{error}", where=f"{WHERE}: {self._url}") from error
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise TemporaryError(f"the folder of the log's sink failed: {error}", where=f"{WHERE}: {url}") from error
 
 
 def _held(path: str) -> HeldHour | None:
@@ -184,5 +181,3 @@ def _held(path: str) -> HeldHour | None:
 
 def _overlap(one: TimeWindow, other: TimeWindow) -> bool:
     return one.start < other.end and other.start < one.end
-
-

@@ -108,12 +108,14 @@ class Shipper:
             digest = digest_of(table)
             if known is None or known.digest != digest:
                 self.store.put(held, table, digest)
-                known = SentHour(hour.at, "", table.num_rows, digest, here.bytes, now, False, bool(known and known.gone))
-                sent = table.num_rows
+                known = SentHour(
+                    hour.at, "", table.num_rows, digest, here.bytes, now, False, bool(known and known.gone)
+                )
+                sent = True
             else:
-                sent = 0
+                sent = False
             self.state.put(replace(known, signature=here.signature))
-            return sent
+            return known.rows if sent else 0
 
     def replace_hour(self, at: datetime, table: pa.Table | None, now: datetime) -> None:
         """Make these rows all that the sink has of an hour, None or no rows: nothing. For who holds `alone()`."""
@@ -132,28 +134,16 @@ class Shipper:
 
     def backlog(self) -> Backlog:
         """What is not in the sink; nothing is asked of it."""
-        known = self.state.all()
-        rows, waiting = 0, []
-        for hour in local_hours(self._log):
-            sent = known.get(hour.at)
-            if sent is None or sent.signature != hour.signature or not sent.digest:
-                new = count_of(hour) - (sent.rows if sent is not None and not sent.gone else 0)
-                rows += max(new, 0)
-                waiting.append(hour.at)
-        return Backlog(rows, len(waiting), min(waiting, default=None), sum(one.rows for one in known.values()))
+        return backlog(self._log, self.state)
 
-    def older(self, than: datetime) -> list[SentHour]:
-        """Hours in the sink that ended before an instant, oldest first."""
-        return [one for at, one in self.state.all().items() if at + HOUR <= than]
-
-    def remove_older(self, than: datetime) -> int:
-        """Delete them there; how many went. Errors: those of the sink."""
-        gone = 0
-        for one in self.older(than):
+    def remove_older(self, than: datetime) -> list[SentHour]:
+        """Delete hours there that ended before an instant; those that went. Errors: those of the sink."""
+        gone = []
+        for one in self.state.older(than):
             with self.alone():
                 self.store.remove(HeldHour(one.at, self.state.writer))
                 self.state.forget(one.at)
-            gone += 1
+            gone.append(one)
         return gone
 
     def _due(self, now: datetime, everything: bool) -> Iterator[LocalHour]:
@@ -203,7 +193,13 @@ class Shipper:
                 break
             with self.alone(), self._log.alone():
                 sent, here = self.state.one(hour.at), look(hour.at, hour.folder)
-                if sent is None or here is None or not sent.confirmed or not sent.digest or sent.signature != here.signature:
+                if (
+                    sent is None
+                    or here is None
+                    or not sent.confirmed
+                    or not sent.digest
+                    or sent.signature != here.signature
+                ):
                     continue
                 self.state.put(replace(sent, gone=True))
                 shutil.rmtree(hour.folder, ignore_errors=True)
@@ -216,3 +212,16 @@ class Shipper:
 def _lost(before: str, now: str) -> bool:
     """Whether a file that was sent is not here any more, or holds something else; merged into another one, it might."""
     return not before or bool(set(before.split("\n")) - set(now.split("\n")))
+
+
+def backlog(log: ParquetPredictionLog, state: SinkState) -> Backlog:
+    """What is here and not in the sink, as far as is known here."""
+    known = state.all()
+    rows, waiting = 0, []
+    for hour in local_hours(log):
+        sent = known.get(hour.at)
+        if sent is None or sent.signature != hour.signature or not sent.digest:
+            has = sent.rows if sent is not None and sent.digest and not sent.gone else 0
+            rows += max(count_of(hour) - has, 0)
+            waiting.append(hour.at)
+    return Backlog(rows, len(waiting), min(waiting, default=None), sum(one.rows for one in known.values()))

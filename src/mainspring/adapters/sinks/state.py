@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from mainspring.domain.log_record import microseconds
@@ -76,6 +76,10 @@ class SinkState:
     def one(self, at: datetime) -> SentHour | None:
         """An hour, None when the sink has nothing of it."""
         return next(iter(self._read("AND at = ?", microseconds(at))), None)
+
+    def older(self, than: datetime) -> list[SentHour]:
+        """Hours that ended before an instant, oldest first."""
+        return self._read("AND at <= ?", microseconds(than - timedelta(hours=1)))
 
     def _read(self, condition: str, *values: int) -> list[SentHour]:
         if not (self._folder / "hours.db").exists():
