@@ -44,6 +44,8 @@ lock: setup
 	  --no-emit-find-links pyproject.toml requirements/build.in -o requirements/laptop.txt
 	tools/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
 	  --no-emit-find-links --extra dev -c requirements/laptop.txt pyproject.toml requirements/build.in -o requirements/dev.txt
+	tools/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
+	  --no-emit-find-links tests/bigquery_emulator/requirements.in -o tests/bigquery_emulator/requirements.txt
 	for peer in kserve triton; do tools/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header \
 	  --no-emit-index-url --no-emit-find-links tests/serving/peers/$$peer/requirements.in \
 	  -o tests/serving/peers/$$peer/requirements.txt || exit 1; done

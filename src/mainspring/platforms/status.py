@@ -14,7 +14,6 @@ from mainspring.adapters.envoy.router import EnvoyRouter
 from mainspring.adapters.kfp.runner import KfpLocalRunner
 from mainspring.adapters.processes.server import look as predictors_of
 from mainspring.adapters.sql.ledger import SqliteLedger
-from mainspring.adapters.sql.source import SqlSource
 from mainspring.domain.codec import from_json
 from mainspring.domain.decision import Decision
 from mainspring.domain.errors import MainspringError
@@ -28,13 +27,13 @@ from mainspring.platforms.business import business_of
 from mainspring.platforms.coverage import Coverage, coverage
 from mainspring.platforms.drift import latest
 from mainspring.platforms.lease import holder
+from mainspring.platforms.opened import opened_sources
 from mainspring.platforms.rollout_tests import LaptopRolloutTests
 from mainspring.platforms.up import METRICS, SETBACKS
 from mainspring.platforms.waiting import waiting_for
 from mainspring.ports import Source
 from mainspring.rollout.rules import judge
 from mainspring.settings.load import LoadedProject
-from mainspring.sources.open import open_sources
 
 _RUN_ENDED = ("gate_passed", "gate_refused", "run_failed")
 
@@ -248,7 +247,7 @@ def _run_in_words(found: Status) -> str:
 
 
 def _sources(loaded: LoadedProject) -> Mapping[str, Source]:
-    return open_sources(loaded.settings.sources, loaded.paths.root, SqlSource)
+    return opened_sources(loaded)
 
 
 def _sink(loaded: LoadedProject) -> SinkStatus | None:

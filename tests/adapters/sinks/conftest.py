@@ -3,19 +3,7 @@
 import uuid
 
 import pytest
-from tests import object_store
 from tests.adapters.sinks.sending import Project
-
-
-@pytest.fixture(scope="session")
-def s3():
-    with object_store.running() as store:
-        yield store
-
-
-@pytest.fixture(scope="session")
-def bucket(s3):
-    return s3.bucket("logs")
 
 
 @pytest.fixture

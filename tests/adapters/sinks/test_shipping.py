@@ -335,7 +335,7 @@ def test_who_misspells_the_bucket_or_has_no_rights_is_told(tmp_path, s3, bucket)
             f"s3://{bucket}/log",
             {**settings, "access_key": object_store.READER, "secret": object_store.READERS_SECRET},
             ConfigError,
-            "no right to write",
+            "S3 refuses to write",
         ),
         (f"s3://{bucket}/log", {**settings, "endpoint": "http://127.0.0.1:1"}, TemporaryError, "does not answer"),
     ]

@@ -73,7 +73,7 @@ def in_words(error: OSError, url: str, where: str, to: str) -> MainspringError:
         )
     if any(one in said for one in _REFUSED):
         return ConfigError(
-            f"these keys have no right to {to} in the bucket {bucket!r}",
+            f"S3 refuses to {to} in the bucket {bucket!r}: these keys have no right to, or are not known",
             where=place,
             next_step="grant it (s3:ListBucket, GetObject, and for a sink PutObject, DeleteObject)",
         )
