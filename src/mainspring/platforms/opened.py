@@ -7,7 +7,8 @@ from pathlib import Path
 from mainspring.adapters.sql.source import SqlSource
 from mainspring.settings.load import LoadedProject
 from mainspring.settings.project import SourceSettings
-from mainspring.sources.open import OpenedSource, RemoteFiles, open_source
+from mainspring.sources.files import RemoteFiles
+from mainspring.sources.open import OpenedSource, open_source
 
 
 def opened_source(loaded: LoadedProject, name: str) -> OpenedSource:

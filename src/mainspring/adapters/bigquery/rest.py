@@ -123,9 +123,9 @@ class BigQueryRest:
             found: dict[str, Any] = answer.json() if answer.content else {}
             return found
         try:
-            error = answer.json()["error"]
-            reason = (error.get("errors") or [{}])[0].get("reason", "")
-            message = error.get("message", "")
+            told = answer.json()["error"]
+            reason = (told.get("errors") or [{}])[0].get("reason", "")
+            message = told.get("message", "")
         except (ValueError, KeyError, TypeError):
             reason, message = "", answer.text[:200]
         raise self._said(answer.status_code, reason, message)

@@ -154,7 +154,13 @@ class BigQueryHours:
                 "timePartitioning": {"type": "HOUR", "field": "event_at"},
             }
             self._rest.ask("POST", tables, body=body)
-        elif len(there) > len(fields):
+        for one in there[len(fields or there) :]:
+            kind = f"ARRAY<{one['type']}>" if one["mode"] == "REPEATED" else one["type"]
+            options = f"OPTIONS(description = {text(one['description'])})"
+            self._rest.run(f"ALTER TABLE {self._name} ADD COLUMN IF NOT EXISTS `{one['name']}` {kind} {options}")
+        now = [] if fields is None or len(there) == len(fields) else self._fields() or []
+        if now and {_own_name(one) for one in now} != {_own_name(one) for one in there}:
+            # Not every table takes a description with its column.
             self._rest.ask("PATCH", f"{tables}/{self._table}", body={"schema": {"fields": there}})
         return there
 
