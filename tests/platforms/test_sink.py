@@ -54,6 +54,7 @@ def test_a_sink_that_is_not_there_is_said_by_check_and_doctor(project, place):
     found = next(one for one in examine(loaded) if one.part.startswith("log sink"))
     assert (found.fine, found.found) == (False, "there is no such folder")
     place.mkdir()
+    edit(project, "mainspring.yaml", "column: rain", "column: no_such")  # what comes after is another test's
     logged(loaded, ("a", "eva", NOW))
     assert (
         next(one for one in check_project(project, lambda name: None, lambda one: None) if one.name == "sink").status

@@ -67,7 +67,9 @@ def check_sink(loaded: LoadedProject, *, rows: bool) -> Checked:
 def whole_log(loaded: LoadedProject) -> ParquetPredictionLog | SunkPredictionLog:
     """The prediction log with what only its sink has any more; what looks far back reads here."""
     local, sink = ParquetPredictionLog(loaded.paths), loaded.settings.log.sink
-    if sink is None or sink.local is None:
+    if sink is None:
+        return local
+    state = SinkState(loaded.paths.log_sink, sink.url)
+    if sink.local is None and not any(one.gone for one in state.all().values()):
         return local  # what the sink has is here as well
-    found = Shipper(sink, loaded.paths, local, hour_store(loaded, sink))
-    return SunkPredictionLog(local, found.store, found.state)
+    return SunkPredictionLog(local, hour_store(loaded, sink), state)

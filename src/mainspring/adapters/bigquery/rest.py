@@ -1,6 +1,6 @@
 """BigQuery's REST interface, as much of it as a log's sink asks for, with Google's own authentication.
 
-Google's client library wants python-dateutil below 3, Great Expectations 4: both do not fit into one environment.
+So a sink needs no extra: both libraries come with the pipeline's and MLflow's clients.
 """
 
 from __future__ import annotations
