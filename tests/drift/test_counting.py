@@ -1,5 +1,6 @@
 """Every way to count gives the same numbers, and every value is counted once."""
 
+import errno
 import hashlib
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -95,6 +96,21 @@ def test_where_nothing_may_be_written_the_kernel_is_compiled_in_memory(monkeypat
     try:
         cells = Cells("number", np.array([0.0, 1.0]))
         assert by_kernel(cells, [-1.0, 0.5, 2.0]).cells.tolist() == [1, 1, 1]
+    finally:
+        kernel._compiled.cache_clear()
+
+
+def test_where_the_disk_is_full_the_kernel_is_compiled_in_memory(monkeypatch):
+    from numba.core.caching import IndexDataCacheFile
+
+    def full(self, *args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    kernel._compiled.cache_clear()
+    monkeypatch.setattr(IndexDataCacheFile, "load", lambda self, key: None)
+    monkeypatch.setattr(IndexDataCacheFile, "save", full)
+    try:
+        assert by_kernel(Cells("number", np.array([0.0, 1.0])), [-1.0, 0.5, 2.0]).cells.tolist() == [1, 1, 1]
     finally:
         kernel._compiled.cache_clear()
 

@@ -127,7 +127,8 @@ def drift(
     print(f"{report.rows:,} {'rows' if origin else 'predictions'}: {report.verdict}, {report.reason}")
     head = ["feature", "against", "KS", "PSI", "limit", "", "importance", "moves answers by", "what happened"]
     print_table(head, rows_of(report))
-    print(report.sure_in_words)
+    if report.sure_in_words not in report.reason:
+        print(report.sure_in_words)
     if report.unwatched:
         print(report.unwatched_in_words)
     print(f"page: {page}")
