@@ -25,7 +25,9 @@ def project(tmp_path_factory, empty_store):
     shutil.copy(empty_store, folder / ".mainspring" / "mlflow.db")
     write_project(folder)
     settings = (folder / "mainspring.yaml").read_text()
-    (folder / "mainspring.yaml").write_text(settings.replace("sources:\n", f"sources:\n{SOURCE}"))
+    settings = settings.replace("sources:\n", f"sources:\n{SOURCE}")
+    # Thresholds have tests of their own.
+    (folder / "mainspring.yaml").write_text(settings + "drift: {statistic: psi, threshold: 0.2}\n")
     days = pd.read_csv(folder / "days.csv", parse_dates=["at"])
     colder = days.assign(at=days["at"] + pd.Timedelta(days=100), temp=days["temp"] - 15)
     colder.loc[::10, "temp"] = float("nan")
@@ -47,10 +49,10 @@ def drift(project, *words, status=0):
 
 def test_a_window_of_a_source_is_reported_on(project):
     same = json.loads(drift(project, "--from", "warehouse", "--until", "2026-03-25", "--json"))
-    assert same["verdict"] == "quiet"
+    assert same["verdict"] == "quiet", same["reason"]
     told = drift(project, "--from", "warehouse", "--since", "2026-04-11", "--until", "2026-07-03")
     assert "version 1, 2026-04-11 00:00 to 2026-07-03 00:00 UTC" in told
-    assert "temp (psi" in told
+    assert "temp (psi " in told
     page = told.rpartition("page: ")[2].strip()
     assert "temp" in Path(page).read_text()
     found = json.loads(Path(page).with_suffix(".json").read_text())
