@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from mainspring.domain.codec import from_json
+from mainspring.domain.log_record import ROLES, LogRow, SegmentHeader, microseconds
 from mainspring.domain.performance_report import PerformanceReport
 from mainspring.domain.scoring import score
 from mainspring.performance.reference import PerformanceReference
 from mainspring.platforms.performance_reference import FILE
+from mainspring.serving.segment_writer import SegmentWriter
 from tests.platforms.answered import DAY, SERVED, Answered
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -228,6 +230,9 @@ def test_answers_that_are_no_numbers_are_left_out_and_counted(served):
             place = rows.column_names.index("output")
             return rows.set_column(place, "output", [said])
 
+        def hours(self, window):
+            return served.log.hours(window)
+
     job = served.job()
     job._log = Odd()
     report = job.run("1", SERVED + 8 * DAY)
@@ -337,3 +342,18 @@ def test_what_was_measured_is_not_measured_again(served, monkeypatch):
     assert set(measured) == {SERVED + 7 * DAY, SERVED + DAY}  # the day, and the week from Monday, 2 March
     assert second.of_slice()[:7] == first.of_slice()[:7]
     assert second.of_slice()[7].labelled == 240
+
+
+def test_rows_that_come_late_count_in_their_day(served):
+    served.answer(SERVED, 6)
+    job = served.job()
+    assert job.run("1", SERVED + 6 * DAY).of_slice()[0].rows == 240
+    header = SegmentHeader("1", "", ("temp", "town"), ("number", "text"))
+    late = LogRow("late", ROLES.index("batch"), 0, 0, microseconds(SERVED), 1, (0.5,), (10.0, "Ulm"))
+    writer = SegmentWriter(served.loaded.paths.segments, header)
+    writer.append([late, late])
+    writer.rotate()
+    served.log.compact()
+    days = job.run("1", SERVED + 7 * DAY).of_slice()
+    assert (days[0].rows, days[0].labelled) == (241, 240)
+    assert days[1].rows == 240

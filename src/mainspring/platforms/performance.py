@@ -1,8 +1,8 @@
 """`LaptopPerformance`: what versions achieved by day and by week, from the prediction log and the labels known by then.
 
-A block is computed again at each look until its labels had their time (`performance.mature_after`), then a last time from the whole log,
-and is kept: later labels do not change what was reported. In between a day's answers are read from the log once and remembered, and
-only blocks whose labels changed are computed. Everything that is kept is derived: without it the next look computes it anew.
+A block is computed again at each look until its labels had their time (`performance.mature_after`), then a last time, and is kept:
+later labels do not change what was reported. A day's answers are read from the log again where rows came or went, and only blocks
+whose answers or labels changed are computed. Everything that is kept is derived: without it the next look computes it anew.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mainspring.labels.known import Unlabelled
 from mainspring.performance.page import page
 from mainspring.platforms.performance_measures import Measures
 from mainspring.platforms.performance_reference import read_reference
-from mainspring.platforms.performance_rows import DAY, Answers, Known, Labelled, days_with_rows, label_all, read_day
+from mainspring.platforms.performance_rows import DAY, Answers, Known, Labelled, label_all, read_day
 from mainspring.ports import LabelSource, ModelRegistry, PredictionLog
 from mainspring.settings.load import LoadedProject
 
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LENGTHS: tuple[BlockLength, ...] = ("day", "week")
-_YOUNG = 3 * DAY
-_MANY = 8
-"""Beyond so many days it is looked up first which of them have rows."""
 _MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
 
 
@@ -81,6 +78,7 @@ class LaptopPerformance:
         self._measures = Measures(loaded.settings, self._known)
         self._versions: dict[str, Known] = {}
         self._days: dict[datetime, list[Answers]] = {}
+        self._tokens: dict[datetime, list[str]] = {}
         self._newest: PerformanceReport | None = None
         self._found: dict[tuple[BlockLength, datetime, str], _Measured] = {}
 
@@ -89,7 +87,7 @@ class LaptopPerformance:
         with locked(self._folder / "performance.lock"):
             at = floor_to(at, DAY)
             kept = {by: self._kept(by) for by in LENGTHS}
-            look = self._read(at, min(self._since(kept[by], at) for by in LENGTHS), kept["day"].until)
+            look = self._read(at, min(self._since(kept[by], at) for by in LENGTHS))
             reports = {by: self._report(by, version, look, kept[by]) for by in LENGTHS}
             for by in LENGTHS:
                 self._put(by, reports[by])
@@ -111,22 +109,26 @@ class LaptopPerformance:
         asked = at - self._settings.mature_after - settings.window
         return max(oldest, min(asked, kept.until or oldest))
 
-    def _read(self, at: datetime, since: datetime, settled: datetime | None) -> _Look:
+    def _read(self, at: datetime, since: datetime) -> _Look:
         days = [since + DAY * place for place in range((at - since) // DAY)]
-        due = [day for day in days if self._is_due(day, at, settled)]
-        there = days_with_rows(self._log, TimeWindow(since, at)) if len(due) > _MANY else set(due)
+        told: dict[datetime, list[str]] = {day: [] for day in days}
+        for hour, found in self._log.hours(TimeWindow(since, at)).items():
+            told[floor_to(hour, DAY)].append(found.token)
         signatures = [one.signature for one in self._registry.versions()]
         hidden = [name for names in self._settings.concealed for name in names]
         slices = self._settings.gate.slices
-        for day in due:
-            found = read_day(self._log, day, signatures, self._known, slices, hidden) if day in there else []
+        for day, tokens in told.items():
+            if day in self._days and self._tokens[day] == tokens:
+                continue
+            self._tokens[day] = tokens
+            new = read_day(self._log, day, signatures, self._known, slices, hidden) if tokens else []
             # What is the same stays the same object: what was measured on it is not measured again.
             before = {one.version: one for one in self._days.get(day, ())}
             self._days[day] = [
-                before[one.version] if one.version in before and before[one.version].same(one) else one for one in found
+                before[one.version] if one.version in before and before[one.version].same(one) else one for one in new
             ]
         for old in [one for one in self._days if one < since]:
-            del self._days[old]
+            del self._days[old], self._tokens[old]
         answers = {day: self._days[day] for day in days}
         flat = [one for day in days for one in answers[day]]
         look = _Look(at, answers, {}, [text for one in flat for text in one.findings])
@@ -138,14 +140,9 @@ class LaptopPerformance:
             strange.setdefault(one.version, set()).update(labelled.strange)
         for name, labels in strange.items():
             if labels:
-                told = ", ".join(sorted(labels)[:5])
-                look.findings.append(f"version {name}: labels that its training never saw are not measured: {told}")
+                names = ", ".join(sorted(labels)[:5])
+                look.findings.append(f"version {name}: labels that its training never saw are not measured: {names}")
         return look
-
-    def _is_due(self, day: datetime, at: datetime, settled: datetime | None) -> bool:
-        """Whether a day is read: one that nobody remembers, a young one, and a last time one that becomes final now."""
-        final = day + DAY <= at - self._settings.mature_after and (settled is None or day >= settled)
-        return day not in self._days or at - day <= _YOUNG or final
 
     def _unseen_slices(self, answers: Sequence[Answers]) -> list[str]:
         if not any(one.rows for one in answers):

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from mainspring.domain.model_version import Signature, label_name
-from mainspring.domain.time import TimeWindow, utc
+from mainspring.domain.time import TimeWindow
 from mainspring.performance.reference import (
     PerformanceReference,
     RowEstimates,
@@ -89,14 +89,6 @@ def read_day(
         own = rows.filter(pc.equal(rows.column("version"), version))
         found.append(_answers(version, day, own, known(version), slices, features))
     return found
-
-
-def days_with_rows(log: PredictionLog, window: TimeWindow) -> set[datetime]:
-    """Days of a window on which anything was logged: one column is read for it."""
-    import numpy as np
-
-    at = log.read(window, ["event_at"]).column("event_at").to_numpy()
-    return {utc(one) for one in np.unique(at.astype("datetime64[D]")).astype("datetime64[us]").tolist()}
 
 
 def label_all(answers: Sequence[Answers], labels: pa.Table, known: Mapping[str, Known]) -> list[Labelled]:
