@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from mainspring.retrain.policy import RetrainEvidence, decide, may_ask, positive_gain_p_value
-from mainspring.settings.project import RetrainSettings
+from mainspring.settings.retrain import RetrainSettings
 
 NOW = datetime(2013, 6, 1, tzinfo=UTC)
 OLD = NOW - timedelta(days=60)

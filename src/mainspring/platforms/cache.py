@@ -56,7 +56,7 @@ _MEMO = "sources.json"
 
 
 def cache_keys(loaded: LoadedProject, parameters: Mapping[str, str]) -> dict[str, str]:
-    """A key for each task of the pipeline; `parameters` are the run's, `known_at` and `champion`."""
+    """A key for each task of the pipeline; `parameters` are the run's: `known_at`, `champion`, `train_from`."""
     root, settings = loaded.paths.root, loaded.settings.model_dump(mode="json")
     known_at = utc(datetime.fromisoformat(parameters["known_at"]))
     environment = [_packages(), _tree(Path(mainspring.__file__).parent, "*.py"), _files(root, _LOCKS)]
@@ -69,6 +69,7 @@ def cache_keys(loaded: LoadedProject, parameters: Mapping[str, str]) -> dict[str
             own.append(_sources(loaded, known_at))
         if step == "engineer":
             own.append(_other_rows(loaded))
+            own.append(parameters.get("train_from", ""))
         if step in ("evaluate", "register", "refuse"):
             own.append(parameters.get("champion", ""))
         keys[step] = hashlib.sha256(json.dumps(own, sort_keys=True, default=str).encode()).hexdigest()

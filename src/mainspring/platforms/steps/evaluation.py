@@ -12,6 +12,7 @@ from mainspring.domain.codec import from_json, to_json
 from mainspring.domain.errors import ConfigError, DataError
 from mainspring.domain.model_card import ModelCard
 from mainspring.features.questions import EVENT_TIME, LABEL
+from mainspring.performance.whole_days import by_block
 from mainspring.pipeline.evaluation_page import evaluation_page
 from mainspring.pipeline.gate import Beside, HeldOut, judge
 from mainspring.pipeline.insight import Importance, LearningCurve
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 HELD_OUT = "held_out.json"
+HELD_OUT_BLOCKS = "held_out_blocks.json"
+"""The candidate's metric by block of its held-out rows; it goes with the version, for `on_loss`."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,12 @@ def evaluate(call: StepCall) -> dict[str, float]:
         their_own,
     )
     columns = {name: [str(value) for value in held.column(name).to_pylist()] for name in settings.gate.slices}
-    verdict = judge(
-        HeldOut(truth(held.column(LABEL), signature), candidate, blocks_of(held), theirs, columns), settings, beside
-    )
+    known = truth(held.column(LABEL), signature)
+    verdict = judge(HeldOut(known, candidate, blocks_of(held), theirs, columns), settings, beside)
     (folder / HELD_OUT).write_bytes(to_json([float(one) for one in first_of(candidate)]))
+    timed = EVENT_TIME in held.column_names
+    by_days = by_block(settings.metric, known, candidate, blocks_of(held)) if timed else {}
+    (folder / HELD_OUT_BLOCKS).write_bytes(to_json(list(by_days.values())))
     (folder / record.EVALUATION).write_bytes(to_json(verdict, indent=2))
     looked_at = from_json(list[Importance], (call.inputs["metrics"] / record.IMPORTANCE).read_bytes())
     curve = from_json(LearningCurve, (call.inputs["metrics"] / record.CURVE).read_bytes())

@@ -17,7 +17,7 @@ from mainspring.platforms.champion import champion
 from mainspring.platforms.git import head
 from mainspring.platforms.steps import record
 from mainspring.platforms.steps.call import DATASET, PROFILE, StepCall, part_of, training_set
-from mainspring.platforms.steps.evaluation import HELD_OUT
+from mainspring.platforms.steps.evaluation import HELD_OUT, HELD_OUT_BLOCKS
 from mainspring.platforms.steps.fitting import data_of, export_model
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def register(call: StepCall) -> dict[str, float]:
     held_out = from_json(list[float], (call.inputs["evaluation"] / HELD_OUT).read_bytes())
     profile = fit_profile(rows.filter(_used(rows)), signature.features, held_out)
     (folder / PROFILE).write_bytes(to_json(profile))
+    (folder / HELD_OUT_BLOCKS).write_bytes((call.inputs["evaluation"] / HELD_OUT_BLOCKS).read_bytes())
     ours = answers(model, data.X, signature, recipe)
     record.refitted(call, refit, data.y, ours)
     return _register(call, folder, rows.filter(_used(rows)), "accepted", refit)
@@ -91,12 +92,19 @@ def _register(call: StepCall, model: Path, rows: pa.Table, verdict: Verdict, shi
     if shipped:
         registry.keep(draft, call.inputs["model"], run)
     version = registry.register(draft, model)
+    registry.annotate(version.version, _trained_on(call))
     tracking.end(call.run_id)
     champion(call.loaded)  # the database changed, the champion did not: the next run need not look
     folder = call.outputs["version"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / VERSION).write_bytes(to_json(version, indent=2))
     return {"version": float(version.version), "rows": float(rows.num_rows)}
+
+
+def _trained_on(call: StepCall) -> dict[str, str]:
+    """The window that was trained on, as the version's tags."""
+    start = call.train_from.isoformat() if call.train_from is not None else ""
+    return {"mainspring.window": call.window, "mainspring.train_from": start}
 
 
 def _divided(rows: pa.Table, share: float) -> tuple[pa.Table, pa.Table]:
