@@ -76,6 +76,13 @@ def cache_keys(loaded: LoadedProject, parameters: Mapping[str, str]) -> dict[str
     return keys
 
 
+def training_environment(loaded: LoadedProject) -> list[Any]:
+    """What a model depends on beside its rows, parameters and seed: packages, locks, our own code, the project's."""
+    root = loaded.paths.root
+    ours = _tree(Path(mainspring.__file__).parent / "pipeline", "*.py")
+    return [_packages(), ours, _files(root, _LOCKS), _tree(root, "*.py", deep=False)]
+
+
 def files_digest(root: Path) -> str:
     """One digest of everything that a person may edit while a run is going: the project's code, policy and locks."""
     found = [_tree(root, "*.py", deep=False), _files(root, ("mainspring.yaml", *_LOCKS))]
