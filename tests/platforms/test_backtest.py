@@ -35,7 +35,7 @@ from sklearn.preprocessing import StandardScaler
 def train(data, params):
     return make_pipeline(StandardScaler(), LogisticRegression(C=params["C"])).fit(data.X, data.y)
 """
-QUICK = {"cooldown": "7d", "budget": 9, "ask_every": "4d", "ask_window": "9d"}  # labels are two days late
+QUICK = {"cooldown": "6d", "budget": 9, "ask_every": "4d", "ask_window": "11d"}  # labels are two days late
 MORE = {
     "regret": RetrainSettings.model_validate({"policy": "on_regret", **QUICK}),
     "loss": RetrainSettings.model_validate({"policy": "on_loss", **QUICK, "windows": ["all", "14d", "since_change"]}),
@@ -52,7 +52,7 @@ def write(folder, *, turn=TURN, until=None):
     rain = (np.where(at < turn, temp, wind) + random.normal(size=len(at)) > 0).astype(int)
     frame = pd.DataFrame({"day": [f"d{n}" for n in range(len(at))], "at": at, "temp": temp, "wind": wind, "rain": rain})
     folder.mkdir(exist_ok=True)
-    frame[at < until if until else at == at].to_csv(folder / "days.csv", index=False)
+    frame[at < (until or at[-1])].to_csv(folder / "days.csv", index=False)
     (folder / "mainspring.yaml").write_text(SETTINGS)
     (folder / "training.py").write_text(TRAINING)
     return load_project(folder)

@@ -15,6 +15,7 @@ def main() -> None:
         label_commands,
         loop_commands,
         model_commands,
+        performance_commands,
         project_commands,
         serving_commands,
     )
@@ -30,6 +31,7 @@ def main() -> None:
         backtest_commands,
         batch_commands,
         label_commands,
+        performance_commands,
         keeping_commands,
         demo_commands,
     )

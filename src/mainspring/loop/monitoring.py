@@ -46,12 +46,22 @@ def drift(platform: Platform) -> Outcome:
         platform.ledger.put_state(state)
         return STILL
     drifted = [one for one in report.features if one.drifted and one.reference == report.acted_on]
-    numbers = {one.feature: {"psi": one.psi, "ks": one.ks, "kl": one.kl, "rows": one.current_rows} for one in drifted}
+    numbers = {
+        one.feature: {
+            "psi": one.psi,
+            "ks": one.ks,
+            "kl": one.kl,
+            "t": one.t,
+            "limit": one.threshold,
+            "rows": one.current_rows,
+        }
+        for one in drifted
+    }
     what = f"drift alarm for version {stable}"
     decision = Decision(f"alarm:{report.id}", "alarm", what, report.reason, "loop", at, stable, "", numbers)
     alert = Alert(
         decision.id,
-        f"{what}: {report.reason}",
+        f"{what}, since {report.since or report.current.start:%Y-%m-%d %H:%M} UTC: {report.reason}",
         at,
         "warning",
         "mainspring drift",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -17,7 +18,8 @@ from mainspring.loop.retraining import gather
 from mainspring.loop.state import ALARM, RUN, rollout_of
 from mainspring.platforms.coverage import Coverage
 from mainspring.platforms.drift import latest
-from mainspring.ports import PredictionLog
+from mainspring.platforms.performance_metrics import PerformanceMetrics
+from mainspring.ports import LogHour, PredictionLog
 from mainspring.retrain.policy import RetrainEvidence, budget_left, cooldown_left
 from mainspring.telemetry import registry
 from mainspring.telemetry.page import MetricsPage, emptied
@@ -63,6 +65,7 @@ class LoopMetrics:
         self._label_late = page.gauge(registry.LABEL_LATE)
         self._label_contradicting = page.gauge(registry.LABEL_CONTRADICTING)
         self._label_added = page.gauge(registry.LABEL_ADDED)
+        self._performance = PerformanceMetrics(page)
         self._report: tuple[int, str] | None = None
         self._evidence: RetrainEvidence | None = None
         for outcome in _OUTCOMES:
@@ -136,6 +139,8 @@ class LoopMetrics:
             self._champion_age.set((now - self._evidence.champion_since).total_seconds())
             self._budget.set(budget_left(self._evidence, policy, now))
             self._cooldown.set(cooldown_left(self._evidence, policy, now).total_seconds())
+        if platform.performance is not None:
+            self._performance.look(platform.performance.latest(), now)
         self._look_at_drift(drift)
         if self._report is not None:
             self._drift_age.set(now.timestamp() - self._report[0])
@@ -178,3 +183,7 @@ class PacedLog:
     def read(self, window: TimeWindow | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """Rows as the log gives them."""
         return self._log.read(window, columns)
+
+    def hours(self, window: TimeWindow) -> Mapping[datetime, LogHour]:
+        """Hours as the log gives them."""
+        return self._log.hours(window)

@@ -19,6 +19,7 @@ from mainspring.platforms.challenger import LaptopChallengers
 from mainspring.platforms.collect import LaptopCollector
 from mainspring.platforms.drift import LaptopDrift
 from mainspring.platforms.laptop import LaptopFeatures
+from mainspring.platforms.performance import LaptopPerformance
 from mainspring.platforms.realised import LaptopLosses
 from mainspring.platforms.rollout_tests import LaptopRolloutTests
 from mainspring.platforms.runs import runner
@@ -75,6 +76,7 @@ def laptop(
         record_failures=evidence.record_failures,
         losses=LaptopLosses(settings, log, labels, registry),
         collector=LaptopCollector(loaded, registry, log, ledger),
+        performance=LaptopPerformance(loaded, registry, log, labels),
     )
 
 

@@ -28,6 +28,7 @@ from mainspring.platforms.business import business_of
 from mainspring.platforms.coverage import Coverage, coverage
 from mainspring.platforms.drift import latest
 from mainspring.platforms.lease import holder
+from mainspring.platforms.performance import latest as latest_performance
 from mainspring.platforms.rollout_tests import LaptopRolloutTests
 from mainspring.platforms.up import METRICS, SETBACKS
 from mainspring.platforms.waiting import waiting_for
@@ -72,6 +73,16 @@ class DriftState:
 
 
 @dataclass(frozen=True, slots=True)
+class PerformanceState:
+    """The newest report's verdict on the version in service, and what it goes by."""
+
+    at: datetime
+    version: str
+    verdict: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Everything at once. `run` is under way; `last_run` is how the one before ended.
 
@@ -90,6 +101,7 @@ class Status:
     run: Run | None
     last_run: Decision | None
     drift: DriftState | None
+    performance: PerformanceState | None
     labels: Coverage | None
     requests: tuple[str, ...]
     waiting_for: tuple[str, ...]
@@ -133,6 +145,7 @@ def look(loaded: LoadedProject) -> Status:
         run,
         next((one for one in reversed(decisions) if one.kind in _RUN_ENDED), None),
         None if report is None else DriftState(report.at, report.version, report.verdict, report.reason, report.rows),
+        _performance(loaded),
         _labels(loaded, now),
         requests,
         tuple(waiting_for(loaded, ledger, running=loop.running, failing=loop.failing, run=run, verdict=verdict)),
@@ -157,6 +170,10 @@ def lines(found: Status) -> list[tuple[str, str]]:
     text.append(
         ("drift", f"{drift.verdict} at {drift.at:%Y-%m-%d %H:%M} UTC: {drift.reason}" if drift else "no report yet")
     )
+    performance = found.performance
+    if performance is not None:
+        told = f"{performance.verdict} at {performance.at:%Y-%m-%d} UTC: {performance.reason}"
+        text.append(("performance", told))
     if found.labels is not None:
         text.append(("labels", found.labels.in_words()))
     text += [("request", one) for one in found.requests]
@@ -228,6 +245,13 @@ def _run_in_words(found: Status) -> str:
 
 def _sources(loaded: LoadedProject) -> Mapping[str, Source]:
     return open_sources(loaded.settings.sources, loaded.paths.root, SqlSource)
+
+
+def _performance(loaded: LoadedProject) -> PerformanceState | None:
+    report = latest_performance(loaded.paths.performance, loaded.settings.performance.by)
+    if report is None:
+        return None
+    return PerformanceState(report.at, report.version, report.verdict, report.reason)
 
 
 def _labels(loaded: LoadedProject, now: datetime) -> Coverage | None:

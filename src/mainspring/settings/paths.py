@@ -105,6 +105,11 @@ class ProjectPaths:
         return self.state / "log" / "key"
 
     @property
+    def performance(self) -> Path:
+        """Performance reports, and the blocks that do not change any more."""
+        return self.state / "performance"
+
+    @property
     def drift(self) -> Path:
         """Drift profiles and reports."""
         return self.state / "drift"

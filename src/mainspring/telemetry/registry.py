@@ -133,6 +133,34 @@ DRIFT_ALARM = MetricDefinition(
 DRIFT_AGE = MetricDefinition(
     "mainspring_drift_age_seconds", "gauge", "Time since the end of the newest reported window.", "loop"
 )
+PERFORMANCE_METRIC = MetricDefinition(
+    "mainspring_performance_metric", "gauge",
+    "A metric of the version in service on the newest block that has it, realised or expected.", "loop",
+    ("metric", "basis"),
+)  # fmt: skip
+PERFORMANCE_BAND = MetricDefinition(
+    "mainspring_performance_band", "gauge",
+    "The metric of the version in service on held-out rows (value), and where a block lies if nothing changed (low, high).",
+    "loop", ("metric", "bound"),
+)  # fmt: skip
+PERFORMANCE_WORSE = MetricDefinition(
+    "mainspring_performance_worse", "gauge",
+    "1 while the version in service is worse than on its held-out rows, by labels or by what is to be expected.", "loop",
+    ("basis",),
+)  # fmt: skip
+PERFORMANCE_P_VALUE = MetricDefinition(
+    "mainspring_performance_p_value", "gauge", "The one-sided p-value of that question.", "loop", ("basis",)
+)
+PERFORMANCE_COVERAGE = MetricDefinition(
+    "mainspring_performance_coverage_ratio", "gauge", "Share of the labelled rows in the newest block of the version in service.",
+    "loop",
+)  # fmt: skip
+PERFORMANCE_AGE = MetricDefinition(
+    "mainspring_performance_age_seconds",
+    "gauge",
+    "Time since the end of the days that the newest report covers.",
+    "loop",
+)
 LABEL_COVERAGE = MetricDefinition(
     "mainspring_label_coverage_ratio", "gauge", "Share of the newest predictions whose label is known.", "loop"
 )

@@ -14,12 +14,16 @@ from mainspring.adapters.clock import ReplayedClock
 from mainspring.adapters.sql.ledger import SqliteLedger
 from mainspring.domain.codec import to_json
 from mainspring.domain.decision import Alert, Decision
+from mainspring.domain.drift_report import DriftReport
 from mainspring.domain.errors import ConfigError, MainspringError
+from mainspring.domain.model_card import CARD_FILE, ModelCard
 from mainspring.domain.model_version import ModelVersion
 from mainspring.domain.rollout import Rollout
 from mainspring.domain.run import Run
-from mainspring.domain.time import TimeWindow
-from mainspring.drift.profile import fit_profile
+from mainspring.domain.time import TimeWindow, utc
+from mainspring.drift.cells import Counts
+from mainspring.drift.profile import Profile
+from mainspring.drift.storage import FILE, profile_bytes
 from mainspring.features.questions import EVENT_TIME, REQUEST_ID
 from mainspring.loop.champions import untried
 from mainspring.loop.outcome import MOVED, STILL, Outcome
@@ -33,7 +37,8 @@ from mainspring.platforms.backtest.history import FOLDER, History, moment
 from mainspring.platforms.backtest.models import Fitted, Models
 from mainspring.platforms.challenger import MOST_ROWS
 from mainspring.platforms.drift import LaptopDrift
-from mainspring.platforms.steps import PROFILE
+from mainspring.platforms.drift_reference import reference_profile
+from mainspring.ports import LogHour
 from mainspring.settings.load import LoadedProject
 from mainspring.settings.paths import ProjectPaths
 
@@ -79,7 +84,7 @@ class World:
             log=nothing,
             labels=nothing,
             notifier=_Silence(),
-            drift=LaptopDrift(replace(self.loaded, paths=paths), registry, _ServedLog(self)),
+            drift=_Drift(replace(self.loaded, paths=paths), registry, _ServedLog(self)),
             challengers=_Challengers(self),
             tests=nothing,
             record_failures=lambda: 0,
@@ -204,7 +209,7 @@ class _Pipeline:
             settings.name, name, run_id, "", "", False, "policy:auto", "onnx", shipped.signature,
             verdict="accepted" if passed else "refused", reason=reason, metrics=metrics, trained_until=shipped.trained_until,
         )  # fmt: skip
-        profile = self._profile(shipped, everything, candidate.at(held)) if passed else world.folder
+        profile = self._profile(shipped, everything, held, candidate.at(held)) if passed else world.folder
         world.versions[name] = _Version(version, shipped, candidate, tuple(by_days.values()), profile)
         return Run(run_id, trigger, "succeeded", passed=passed, version=name, reason=reason)
 
@@ -237,19 +242,25 @@ class _Pipeline:
         passed, reason, metrics = json.loads(file.read_bytes())
         return passed, reason, metrics
 
-    def _profile(self, shipped: Fitted, places: Any, held_out: Any) -> Path:
+    def _profile(self, shipped: Fitted, places: Any, held: Any, held_out: Any) -> Path:
         """The version's drift reference, as a registered version carries it."""
+        import pyarrow as pa
+
         world = self._world
         folder = world.loaded.paths.state / FOLDER / "profiles" / shipped.key
-        if not (folder / PROFILE).exists():
-            first = held_out.max(axis=1) if held_out.ndim == 2 else held_out
-            profile = fit_profile(
-                world.history.rows.take(places), shipped.signature.features, [float(one) for one in first]
+        if not (folder / FILE).exists():
+            settings, rows = world.loaded.settings, world.history.rows
+            outputs = (held_out if held_out.ndim == 2 else held_out[:, None]).astype(float).tolist()
+            answered = pa.table({"output": outputs, EVENT_TIME: rows.column(EVENT_TIME).take(held)})
+            profile = reference_profile(rows.take(places), answered, shipped.signature, settings.drift.every)
+            card = ModelCard(
+                settings.name, settings.task, "onnx", shipped.signature, trained_until=shipped.trained_until
             )
             folder.mkdir(parents=True, exist_ok=True)
-            part = folder / f".{PROFILE}.part"
-            part.write_bytes(to_json(profile))
-            part.replace(folder / PROFILE)
+            for name, raw in ((CARD_FILE, to_json(card)), (FILE, profile_bytes(profile))):
+                part = folder / f".{name}.part"
+                part.write_bytes(raw)
+                part.replace(folder / name)
         return folder
 
 
@@ -305,6 +316,22 @@ class _Losses:
         return LossBlocks(of.held_out, tuple(found.values()))
 
 
+class _Drift(LaptopDrift):
+    """The loop's drift job with its verdicts; what explains them to people is left out, and nothing is written."""
+
+    def _told(
+        self,
+        found: DriftReport,
+        profile: Profile,
+        current: Mapping[str, Counts],
+        references: Mapping[Any, Mapping[str, Counts]],
+    ) -> DriftReport:
+        return found
+
+    def _put(self, version: str, found: DriftReport) -> None:
+        self._earlier[version] = [*self._before(version, found.at), found][-self._settings.persistence - 1 :]
+
+
 class _ServedLog:
     """`PredictionLog` of what the replay served: every question, answered by the version in service when it was asked."""
 
@@ -313,6 +340,15 @@ class _ServedLog:
 
     def compact(self) -> int:
         return 0
+
+    def hours(self, window: TimeWindow) -> Mapping[datetime, LogHour]:
+        import numpy as np
+
+        history = self._world.history
+        start = max(window.start, self._world.served[0][0]) if self._world.served else window.end
+        asked = history.asked[history.before(start) : history.before(max(start, window.end))]
+        found = np.unique(asked.astype("datetime64[h]"))
+        return {utc(one.astype("datetime64[us]").item()): LogHour(str(one), 1) for one in found}
 
     def read(self, window: TimeWindow | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         import numpy as np
