@@ -22,7 +22,7 @@ task: binary
 sources:
   days: {path: days.csv, time: at, columns: {at: time}}
 target: {source: days, column: rain, time: at, id: day, delay: 2d}
-split: {holdout: 4d}
+split: {holdout: 8d}
 rollout: {steps: [10], step_time: 12h, guard: {time: 0s}}
 drift: {every: 7d, trailing: 14d, persistence: 1, min_rows: 20}
 params: {C: 1.0}
@@ -137,8 +137,8 @@ def test_a_label_counts_from_when_it_was_known(tmp_path):
     loaded = write(tmp_path / "towns")
     found = of(run(loaded, "static"))["static"]
     assert found.events[0].at == datetime(2026, 1, 20, tzinfo=UTC)
-    # Nineteen days by the hour, of which the last two days' labels are not known yet; the gate's model held four days out.
-    assert found.train_rows == (17 * 24 + 1) + (13 * 24 + 1)
+    # Nineteen days by the hour, of which the last two days' labels are not known yet; the gate's model held eight days out.
+    assert found.train_rows == (17 * 24 + 1) + (9 * 24 + 1)
 
 
 def test_the_page_stands_alone_and_the_json_is_whole(turned):

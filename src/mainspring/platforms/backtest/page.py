@@ -167,7 +167,9 @@ def _frontier(found: Backtest, colours: dict[str, str]) -> str:
     for one in found.results:
         title = f"{one.name}: {one.retrainings} retrainings, {one.quality:.4f}"
         axes.dot(one.retrainings, one.quality, colours[one.name], title)
-        axes.drawn.append(_text(axes.x(one.retrainings) + 8, axes.y(one.quality) + 4, "start", one.name))
+        x = axes.x(one.retrainings)
+        aside, anchor = (8, "start") if x < _WIDTH * 0.85 else (-8, "end")
+        axes.drawn.append(_text(x + aside, axes.y(one.quality) + 4, anchor, one.name))
     rows = [
         [str(one.retrainings), f"{one.best:.4f}", _percent(one.best_share), f"{one.even:.4f}", _percent(one.even_share)]
         for one in found.frontier
