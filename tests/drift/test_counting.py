@@ -1,7 +1,8 @@
 """Every way to count gives the same numbers, and every value is counted once."""
 
+import errno
 import hashlib
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mainspring.domain.errors import DataError
 from mainspring.domain.model_version import Feature
-from mainspring.drift import counting, kernel, scan
+from mainspring.domain.time import TimeWindow
+from mainspring.drift import counting, kernel, placing, scan
 from mainspring.drift.cells import (
     MINUS_INFINITY,
     MISTYPED,
@@ -26,7 +29,7 @@ from mainspring.drift.cells import (
 from mainspring.drift.counting import bucket_of, count
 from mainspring.drift.fitting import edges_of, fit_cells
 from mainspring.drift.profile import count_window, fit_profile
-from mainspring.drift.scan import count_files, fit_files
+from mainspring.drift.scan import ParquetCounter, count_files, fit_files
 
 FLOATS = st.floats() | st.sampled_from([0.0, -0.0, 1.0, 1.0, 5e-324, 1e308, -1e308, float("inf"), float("nan")])
 
@@ -97,6 +100,21 @@ def test_where_nothing_may_be_written_the_kernel_is_compiled_in_memory(monkeypat
         kernel._compiled.cache_clear()
 
 
+def test_where_the_disk_is_full_the_kernel_is_compiled_in_memory(monkeypatch):
+    from numba.core.caching import IndexDataCacheFile
+
+    def full(self, *args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    kernel._compiled.cache_clear()
+    monkeypatch.setattr(IndexDataCacheFile, "load", lambda self, key: None)
+    monkeypatch.setattr(IndexDataCacheFile, "save", full)
+    try:
+        assert by_kernel(Cells("number", np.array([0.0, 1.0])), [-1.0, 0.5, 2.0]).cells.tolist() == [1, 1, 1]
+    finally:
+        kernel._compiled.cache_clear()
+
+
 def test_what_is_no_number_is_counted_apart():
     counts = count(
         Cells("number", np.array([0.0, 1.0])), column([None, float("nan"), float("inf"), float("-inf"), 1.0])
@@ -143,6 +161,35 @@ def test_every_type_of_a_kind_is_counted(kind, values):
 def test_a_column_of_another_type_is_mistyped(kind, values):
     counts = count(Cells(kind), column([*values, None]))
     assert (counts.apart(MISTYPED), counts.apart(NULL), counts.known) == (2, 1, 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_many_windows_at_once_are_counted_as_each_by_itself(data):
+    kind, values = data.draw(
+        st.sampled_from(
+            [
+                ("number", st.lists(FLOATS | st.none(), min_size=1, max_size=60)),
+                ("boolean", st.lists(st.sampled_from([0.0, 1.0, 2.0, float("nan"), None]), min_size=1, max_size=60)),
+                ("category", st.lists(st.sampled_from(["a", "b", "c", "", None]), min_size=1, max_size=60)),
+                ("hashed", st.lists(st.text(max_size=3) | st.none(), min_size=1, max_size=60)),
+                ("time", st.lists(st.datetimes() | st.none(), min_size=1, max_size=60)),
+            ]
+        )
+    )
+    arrow = {"number": pa.float64(), "boolean": pa.float64(), "time": pa.timestamp("us")}.get(kind, pa.string())
+    rows = column(data.draw(values), arrow)
+    cells = Cells("hashed") if kind == "hashed" else fit_cells(rows.slice(0, max(1, len(rows) // 2)), kind)
+    window = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(rows), max_size=len(rows))), np.int64)
+    other = (data.draw(st.booleans()) and Cells("category", categories=("a",))) or cells
+    with np.errstate(all="ignore"):
+        found = placing.windowed(other, rows, window, 4)
+        for one in range(4):
+            counts = Counts(np.zeros(other.width, np.int64), found.tails[one])
+            counts.vector[found.places[found.windows == one]] = found.rows[found.windows == one]
+            assert counts.vector.tolist() == count(other, rows.filter(pa.array(window == one))).vector.tolist()
+            expected = count(other, rows.filter(pa.array(window == one)))
+            assert counts.tails[[1, 2, 4, 5]].tolist() == expected.tails[[1, 2, 4, 5]].tolist()
 
 
 def test_truth_is_false_true_and_anything_else():
@@ -218,3 +265,41 @@ def test_files_are_counted_in_pieces_as_tables_are(tmp_path, monkeypatch):
         assert found == {
             name: total([one[name] for one in expected if name in one], cells) for name, cells in profile.cells.items()
         }
+
+
+def test_a_window_of_files_is_counted_by_their_event_time(tmp_path, monkeypatch):
+    hours = pl.datetime_range(datetime(2020, 1, 1), datetime(2020, 1, 11), "1h", closed="left", eager=True)
+    frame = pl.DataFrame({"at": hours, "degrees": range(240), "grade": [n % 3 for n in range(240)]})
+    window = TimeWindow(datetime(2020, 1, 3, tzinfo=UTC), datetime(2020, 1, 4, tzinfo=UTC))
+    cells = {"temp": Cells("number", np.array([40.0, 60.0])), "grade": Cells("category", categories=("0", "1"))}
+    monkeypatch.setattr(scan, "BATCH_VALUES", 50)
+    for name, at in (
+        ("naive", pl.col("at")),
+        ("utc", pl.col("at").dt.replace_time_zone("UTC")),
+        ("ns", pl.col("at").cast(pl.Datetime("ns"))),
+        ("zone", pl.col("at").dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Tokyo")),
+        ("date", pl.col("at").dt.date()),
+    ):
+        frame.with_columns(at).write_parquet(tmp_path / f"{name}.parquet")
+        counter = ParquetCounter([tmp_path / f"{name}.parquet"], "at", {"temp": "degrees"}, {"grade"})
+        found = counter.count(cells, window)
+        assert found["temp"].cells.tolist() == [0, 13, 11]
+        assert found["grade"].cells.tolist() == [8, 8, 8]
+        assert counter.count(cells)["temp"].rows == 240
+        assert counter.count(cells, TimeWindow(window.start, window.start))["temp"].rows == 0
+        assert counter.columns() == ("at", "degrees", "grade")
+
+
+def test_files_that_cannot_be_counted_are_named(tmp_path):
+    pl.DataFrame({"x": [1.0], "at": ["2020"]}).write_parquet(tmp_path / "rows.parquet")
+    (tmp_path / "none.parquet").write_bytes(b"nothing")
+    cells = {"x": Cells("number", np.array([0.0]))}
+    window = TimeWindow(datetime(2020, 1, 3, tzinfo=UTC), datetime(2020, 1, 4, tzinfo=UTC))
+    with pytest.raises(DataError, match="no Parquet file that can be read"):
+        ParquetCounter([tmp_path / "none.parquet"]).count(cells)
+    with pytest.raises(DataError, match="no column y"):
+        ParquetCounter([tmp_path / "rows.parquet"]).count({"y": cells["x"]})
+    with pytest.raises(DataError, match="no column the event time"):
+        ParquetCounter([tmp_path / "rows.parquet"]).count(cells, window)
+    with pytest.raises(DataError, match="at is String"):
+        ParquetCounter([tmp_path / "rows.parquet"], "at").count(cells, window)

@@ -11,14 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainspring.domain.errors import DataError
-from mainspring.drift.cells import NULL, Cells, Counts, total
+from mainspring.drift.cells import NULL, Cells
 from mainspring.drift.counting import count
+from mainspring.drift.placing import windowed
 from mainspring.drift.profile import Profile, fit_profile
 from mainspring.drift.statistics import distances
 from mainspring.drift.storage import (
     FIRST_FILE,
     counts_bytes,
     counts_of,
+    hours_table,
     merged_bytes,
     profile_bytes,
     profile_of,
@@ -49,30 +51,37 @@ def test_a_profile_survives_its_file_and_the_same_profile_is_the_same_bytes(tmp_
     assert profile_bytes(read_profile(tmp_path)) == profile_bytes(profile)
 
 
-COUNTED = st.dictionaries(
-    st.sampled_from(["a", "b", "c"]), st.lists(st.integers(0, 2**40), min_size=9, max_size=9), max_size=3
-)
+CELLS = Cells("number", np.arange(3.0))
+HOURS = st.lists(st.lists(st.floats(-2, 5) | st.none() | st.just(float("nan")), max_size=8), min_size=1, max_size=5)
+
+
+def table_of(first, hours, name="a"):
+    """Counts of hours whose rows are given, with the hours' numbers."""
+    window = np.repeat(np.arange(len(hours)), [len(one) for one in hours])
+    column = pa.chunked_array([pa.array([value for one in hours for value in one], pa.float64())])
+    numbers = list(range(first, first + len(hours)))
+    return hours_table(numbers, {name: windowed(CELLS, column, window.astype(np.int64), len(hours))})
+
+
+def counts_of_rows(rows):
+    return count(CELLS, pa.chunked_array([pa.array(rows, pa.float64())]))
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.dictionaries(st.integers(0, 10**15), COUNTED, max_size=5), st.data())
+@given(HOURS, st.data())
 def test_kept_counts_add_up_to_what_was_kept(hours, data):
-    kept = {hour: {name: Counts(np.array(one)) for name, one in found.items()} for hour, found in hours.items()}
-    found = counts_of(counts_bytes(list(kept.items()), {"version": "1"}), "here")
+    found = counts_of(counts_bytes(table_of(0, hours), {"version": "1"}), "here")
     assert found.about["version"] == "1"
-    some = data.draw(st.sets(st.sampled_from(sorted(kept)))) if kept else set()
-    cells = Cells("number", np.arange(3.0))
-    for chosen, expected in ((None, kept), (some, {hour: kept[hour] for hour in some})):
-        sums = found.total(chosen)
-        names = {name for one in expected.values() for name in one}
-        assert sums == {name: total([one[name] for one in expected.values() if name in one], cells) for name in names}
+    some = data.draw(st.sets(st.sampled_from(range(len(hours)))))
+    assert found.total() == {"a": counts_of_rows([value for one in hours for value in one])}
+    kept = [value for hour in some for value in hours[hour]]
+    assert found.total(some) == ({"a": counts_of_rows(kept)} if some else {})
 
 
 def test_an_hour_that_is_counted_again_replaces_what_was_kept_of_it():
-    one, two = Counts(np.arange(9)), Counts(np.arange(9) * 10)
-    kept = counts_of(counts_bytes([(0, {"a": one}), (1, {"a": one})], {"tokens": {}}), "here")
-    again = counts_of(merged_bytes(kept, [(1, {"a": two}), (2, {"a": two})], {"tokens": {"x": "y"}}), "here")
-    assert again.total() == {"a": one + two + two}
+    kept = counts_of(counts_bytes(table_of(0, [[0.5], [0.5, 1.5]]), {"tokens": {}}), "here")
+    again = counts_of(merged_bytes(kept, table_of(1, [[9.0], [-7.0]]), {"tokens": {"x": "y"}}), "here")
+    assert again.total() == {"a": counts_of_rows([0.5, 9.0, -7.0])}
     assert again.about["tokens"] == {"x": "y"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mainspring.drift.counting import count
@@ -43,6 +43,22 @@ def test_a_zero_among_orders_is_what_the_reference_never_had():
     counts = count(cells, reference)
     now = count(cells, column([0.0] * 7 + [2.0] * 5 + [99.0, -99.0, 2.5, None, float("inf")], pa.float64()))
     assert group_windows(cells, counts, now.vector)[-APART_GROUPS:].tolist() == [1, 1, 10]
+
+
+@given(st.integers(0, 10**6), st.sampled_from([30, 300, 3000, 30_000]))
+@settings(max_examples=20, deadline=None)
+def test_more_rows_of_the_same_source_are_nothing_new(seed, rows):
+    """A reference of few rows has each value once, and a gap between any two of them."""
+    rng = np.random.default_rng(seed)
+    for draw in (
+        rng.normal,
+        lambda size: rng.poisson(3, size).astype(float),
+        lambda size: rng.normal(size=size).round(2),
+    ):
+        reference = column(draw(size=rows), pa.float64())
+        cells = fit_cells(reference)
+        new = group_windows(cells, count(cells, reference), count(cells, column(draw(size=1000), pa.float64())).vector)
+        assert new[-1] <= max(30, 4000 * 2 / rows)
 
 
 def test_other_units_are_beyond_half_a_per_cent():

@@ -119,3 +119,19 @@ def test_what_is_wrong_is_said(project, words, says):
     told = drift(project, *words, status=2)
     assert says in told
     assert "hunter2" not in told
+
+
+def test_parquet_files_are_counted_in_this_process_as_an_engine_counts_them(project):
+    with duckdb.connect(str(project / "warehouse.duckdb")) as db:
+        db.execute(f"COPY hours TO '{project}/hours.parquet' (FORMAT parquet)")
+        db.execute(f"COPY (SELECT * FROM hours LIMIT 0) TO '{project}/empty.parquet' (FORMAT parquet)")
+    window = ("--since", "2026-04-11", "--until", "2026-07-03", "--json")
+    by_engine = json.loads(drift(project, "--from", "warehouse", *window))
+    for path in ("hours.parquet", "*.parquet"):
+        found = json.loads(drift(project, "--from", str(project / path), "--time", "at", *window))
+        for one, other in zip(found["features"], by_engine["features"], strict=True):
+            # Sums of floats depend on their order.
+            assert one.pop("wasserstein") == pytest.approx(other["wasserstein"])
+            assert one == {name: value for name, value in other.items() if name != "wasserstein"}
+    assert "nor Parquet files" in drift(project, "--from", "days", status=2)
+    assert "nor Parquet files" in drift(project, "--from", "nowhere.parquet", status=2)

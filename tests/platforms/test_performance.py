@@ -311,3 +311,29 @@ def test_gauges_are_of_the_version_in_service(served):
     assert value("mainspring_performance_worse", {"basis": "expected"}) == 0
     assert value("mainspring_performance_band", {"metric": "auc", "bound": "low"}) == report.band("1", "auc").low
     assert value("mainspring_performance_coverage_ratio") == newest.coverage
+
+
+def test_a_reference_that_cannot_be_fitted_ends_no_run(tmp_path, empty_store, monkeypatch):
+    def broken(*given):
+        raise ValueError("no luck")
+
+    monkeypatch.setattr("mainspring.platforms.performance_reference.fit_reference", broken)
+    (tmp_path / ".mainspring").mkdir()
+    shutil.copy(empty_store, tmp_path / ".mainspring" / "mlflow.db")
+    made = Answered(tmp_path)
+    assert made.numbers["register"]["version"] == 1
+    assert not (made.registry.fetch("1") / FILE).exists()
+
+
+def test_what_was_measured_is_not_measured_again(served, monkeypatch):
+    served.answer(SERVED, 8)
+    job = served.job()
+    first = job.run("1", SERVED + 8 * DAY)
+    measured = []
+    whole = job._measures.blocks
+    monkeypatch.setattr(job._measures, "blocks", lambda *given: measured.append(given[1].start) or whole(*given))
+    # The last day's labels are all there by now, and nothing else is new.
+    second = job.run("1", SERVED + 9 * DAY)
+    assert set(measured) == {SERVED + 7 * DAY, SERVED + DAY}  # the day, and the week from Monday, 2 March
+    assert second.of_slice()[:7] == first.of_slice()[:7]
+    assert second.of_slice()[7].labelled == 240

@@ -74,8 +74,8 @@ def drift(
         str,
         typer.Option(
             "--from",
-            help="Look at a table instead: a source of mainspring.yaml that has a url, or a URL of DuckDB, "
-            "PostgreSQL, Spark or BigQuery. It is counted there.",
+            help="Look at a table instead: a source of mainspring.yaml, Parquet files by path or pattern, or a URL of "
+            "DuckDB, PostgreSQL, Spark or BigQuery, where it is counted.",
         ),
     ] = "",
     table: Annotated[str, typer.Option("--table", help="The table or view. Default: that of the source.")] = "",
@@ -127,7 +127,8 @@ def drift(
     print(f"{report.rows:,} {'rows' if origin else 'predictions'}: {report.verdict}, {report.reason}")
     head = ["feature", "against", "KS", "PSI", "limit", "", "importance", "moves answers by", "what happened"]
     print_table(head, rows_of(report))
-    print(report.sure_in_words)
+    if report.sure_in_words not in report.reason:
+        print(report.sure_in_words)
     if report.unwatched:
         print(report.unwatched_in_words)
     print(f"page: {page}")

@@ -144,14 +144,14 @@ def doctor(project: Project = None, as_json: AsJson = False) -> None:
     from mainspring.domain.errors import MainspringError
     from mainspring.platforms.doctor import examine
 
-    settings = None
+    loaded = None
     try:
-        settings = load(project).settings
+        loaded = load(project)
     except MainspringError:
         if project is not None:
             raise
         # Outside a project, or in one that mainspring check has something to say about: the machine is the same.
-    findings = examine(settings)
+    findings = examine(loaded)
     if as_json:
         print_json(findings)
     else:

@@ -124,7 +124,8 @@ class Sureness:
     @property
     def in_words(self) -> str:
         """For a person: the rate, what it is about, and what is missing."""
-        text = f"thresholds are set for false alarms in {self.rate:.1%} of windows, about {self.alarms_a_month:.2g} alarms a month"
+        a_month = f"{self.alarms_a_month:,.0f}" if self.alarms_a_month >= 10 else f"{self.alarms_a_month:.2g}"
+        text = f"thresholds are set for false alarms in {self.rate:.1%} of windows, about {a_month} alarms a month"
         if self.p_value is not None:
             rank = round(self.p_value * (self.windows + 1))
             text += f"; {rank} of {self.windows + 1} windows without known drift, this one included, are as unusual"

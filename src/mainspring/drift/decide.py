@@ -63,12 +63,13 @@ class FeatureWindows:
     """Counts of one feature over the same groups: `past` int64 [windows, groups] in order of time, `now` int64 [groups].
 
     The last `apart` groups are no values but what stands beside them: missing, never seen. Rows of zeros are windows that
-    the feature was not in.
+    the feature was not in. `whole` int64 [groups] is the reference where it is not the sum of its windows.
     """
 
     past: Counts
     now: Counts
     apart: int = 0
+    whole: Counts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +285,8 @@ def _by_tolerance(
     found: dict[str, tuple[float, float, float, int]] = {}
     for name, one in rest.items():
         windows = one.past if before is None else one.past[before[-1] :]
-        reference, values = windows.sum(axis=0), one.now.shape[0] - one.apart
+        reference = windows.sum(axis=0) if one.whole is None else one.whole
+        values = one.now.shape[0] - one.apart
         parts = [(reference[:values], one.now[:values])]
         for group in range(values, len(one.now)):
             parts.append((_against_rest(reference, group), _against_rest(one.now, group)))

@@ -47,18 +47,11 @@ def count_floats(values: Floats, edges: Floats, vector: Integers, tails: Floats)
     """Add values to `vector` (cells, null, NaN, +infinity, -infinity, mistyped) and to `tails`, as `counting.count` says."""
     values = np.ascontiguousarray(values)
     found = table(edges)
-    _compiled()(
-        values,
-        values.view(np.int64),
-        edges,
-        found.firsts,
-        found.origin,
-        found.scale,
-        found.by_bits,
-        found.steps,
-        vector,
-        tails,
-    )
+    given = (values, values.view(np.int64), edges, found.firsts, found.origin, found.scale, found.by_bits, found.steps)
+    try:
+        _compiled(kept=True)(*given, vector, tails)
+    except OSError:  # a full disk: machine code is kept before it runs, so nothing was counted yet
+        _compiled(kept=False)(*given, vector, tails)
 
 
 def table(edges: Floats) -> Table:
@@ -98,11 +91,11 @@ def _table(at: Floats, low: int, high: int, by_bits: bool) -> Table | None:
 
 
 @cache
-def _compiled() -> Callable[..., None]:
+def _compiled(*, kept: bool) -> Callable[..., None]:
     from numba import njit
 
     try:
-        found: Any = njit(nogil=True, cache=True)(_count)
+        found: Any = njit(nogil=True, cache=kept)(_count)
     except RuntimeError:  # no place that may be written
         found = njit(nogil=True)(_count)
     compiled: Callable[..., None] = found

@@ -23,7 +23,7 @@ summary{{cursor:pointer;color:var(--dim);padding:.6rem 0}}.key i{{display:inline
 <h1>Drift of version {version}: <span class="{verdict}">{verdict_in_words}</span></h1>
 <p>{reason}.</p>
 <p class="dim">{start} to {end} (UTC), {rows} predictions, against the {acted_on} reference.</p>
-<p class="dim">{rate}.</p>{unwatched}
+{rate}{unwatched}
 <p class="key dim">In each picture <i style="background:var(--then)"></i>then <i style="background:var(--now)"></i>now</p>
 {sections}</html>
 """
@@ -43,6 +43,9 @@ def page(report: DriftReport) -> str:
         sections += (
             f"<details{'' if loud else ' open'}><summary>{len(calm)} that did not drift</summary>{quiet}</details>"
         )
+    sure = report.sure_in_words
+    # An alarm's reason says it already.
+    rate = "" if sure in report.reason else f'<p class="dim">{html.escape(sure[:1].upper() + sure[1:])}.</p>'
     unwatched = f'<p class="dim">{html.escape(report.unwatched_in_words)}.</p>' if report.unwatched else ""
     return _PAGE.format(
         version=html.escape(report.version),
@@ -53,7 +56,7 @@ def page(report: DriftReport) -> str:
         verdict_in_words=report.verdict.replace("_", " "),
         reason=html.escape(report.reason),
         acted_on=report.acted_on,
-        rate=html.escape(report.sure_in_words[:1].upper() + report.sure_in_words[1:]),
+        rate=rate,
         unwatched=unwatched,
         sections=sections,
     )
@@ -78,6 +81,8 @@ def rows_of(report: DriftReport) -> list[list[object]]:
 
 def limit_in_words(one: FeatureDrift) -> str:
     """What decides and its limit; of a whitened statistic, which has no column, the value too."""
+    if not one.threshold:
+        return "too few rows"
     value = f"{one.t:.3g} of " if one.t is not None else ""
     return f"{'T' if one.statistic == 't' else one.statistic} {value}{one.threshold:.3g}"
 

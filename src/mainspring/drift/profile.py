@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from mainspring.domain.model_version import Feature, Signature
 from mainspring.drift.cells import Cells, Counts, Windows, total
 from mainspring.drift.counting import count
 from mainspring.drift.fitting import fit_cells
+from mainspring.drift.placing import windowed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -105,10 +105,11 @@ class _Placed:
     def windows(self, cells: Cells, column: pa.ChunkedArray) -> Windows:
         import pyarrow as pa
 
-        ordered = column.take(pa.array(self.order))
-        counts = np.empty((len(self.starts), cells.width), np.int32)
-        for place, (start, end) in enumerate(pairwise(self.bounds.tolist())):
-            counts[place] = count(cells, ordered.slice(start, end - start)).vector
+        ordered = column.take(pa.array(self.order[self.bounds[0] :]))
+        window = np.repeat(np.arange(len(self.starts)), np.diff(self.bounds))
+        found = windowed(cells, ordered, window, len(self.starts))
+        counts = np.zeros((len(self.starts), cells.width), np.int32)
+        counts[found.windows, found.places] = found.rows
         return Windows(self.starts, counts)
 
 

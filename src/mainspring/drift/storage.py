@@ -17,6 +17,7 @@ import numpy as np
 
 from mainspring.domain.errors import DataError
 from mainspring.drift.cells import APART, NULL, Cells, Counts, Windows, joined_tails
+from mainspring.drift.placing import WindowedCounts
 from mainspring.drift.profile import Profile
 
 if TYPE_CHECKING:
@@ -125,9 +126,9 @@ class KeptCounts:
         return found
 
 
-def counts_bytes(hours: Sequence[tuple[int, Mapping[str, Counts]]], about: Mapping[str, Any]) -> bytes:
-    """Counts by hour (microseconds since 1970) and feature as Parquet."""
-    return _parquet(_hours_table(hours), {**about, "format": FORMAT})
+def counts_bytes(table: pa.Table, about: Mapping[str, Any]) -> bytes:
+    """A table of counts by hour as Parquet."""
+    return _parquet(table, {**about, "format": FORMAT})
 
 
 def counts_of(raw: bytes, where: str) -> KeptCounts:
@@ -135,34 +136,46 @@ def counts_of(raw: bytes, where: str) -> KeptCounts:
     return KeptCounts(*_table(raw, where))
 
 
-def merged_bytes(
-    kept: KeptCounts, hours: Sequence[tuple[int, Mapping[str, Counts]]], about: Mapping[str, Any]
-) -> bytes:
-    """Kept counts with some hours counted anew."""
+def merged_bytes(kept: KeptCounts, table: pa.Table, about: Mapping[str, Any]) -> bytes:
+    """Kept counts, of which the hours of `table` were counted anew."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    new = pa.array([hour for hour, _ in hours], pa.int64())
+    new = pc.unique(table.column("hour"))
     old = kept.table.filter(pc.invert(pc.is_in(kept.table.column("hour"), value_set=new)))
-    old = old.replace_schema_metadata(None)
-    return _parquet(pa.concat_tables([old, _hours_table(hours)]), {**about, "format": FORMAT})
+    return counts_bytes(pa.concat_tables([old.replace_schema_metadata(None), table]), about)
 
 
-def _hours_table(hours: Sequence[tuple[int, Mapping[str, Counts]]]) -> pa.Table:
+def hours_table(hours: Sequence[int], features: Mapping[str, WindowedCounts]) -> pa.Table:
+    """Counts of each feature in each of the hours (microseconds since 1970), which are its windows."""
     import pyarrow as pa
 
-    rows = [(hour, name, one) for hour, found in hours for name, one in found.items()]
-    places = [np.flatnonzero(one.vector) for _, _, one in rows]
-    return pa.table(
+    tables = []
+    for name, one in features.items():
+        ends = np.searchsorted(one.windows, np.arange(len(hours) + 1)).astype(np.int32)
+        columns = {
+            "hour": pa.array(hours, pa.int64()),
+            "feature": pa.array([name] * len(hours), pa.string()),
+            "width": pa.array([one.width] * len(hours), pa.int32()),
+            "places": pa.ListArray.from_arrays(ends, one.places.astype(np.int32)),
+            "rows": pa.ListArray.from_arrays(ends, one.rows),
+            "tails": pa.ListArray.from_arrays(np.arange(len(hours) + 1, dtype=np.int32) * 6, one.tails.ravel()),
+        }
+        tables.append(pa.table(columns, schema=_hours_schema()))
+    return pa.concat_tables(tables) if tables else _hours_schema().empty_table()
+
+
+def _hours_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema(
         {
-            "hour": pa.array([hour for hour, _, _ in rows], pa.int64()),
-            "feature": pa.array([name for _, name, _ in rows], pa.string()),
-            "width": pa.array([len(one.vector) for _, _, one in rows], pa.int32()),
-            "places": pa.array(places, pa.list_(pa.int32())),
-            "rows": pa.array(
-                [one.vector[at] for at, (_, _, one) in zip(places, rows, strict=True)], pa.list_(pa.int64())
-            ),
-            "tails": pa.array([one.tails for _, _, one in rows], pa.list_(pa.float64())),
+            "hour": pa.int64(),
+            "feature": pa.string(),
+            "width": pa.int32(),
+            "places": pa.list_(pa.int32()),
+            "rows": pa.list_(pa.int64()),
+            "tails": pa.list_(pa.float64()),
         }
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -30,7 +29,7 @@ def by_own_windows(
     """The decision about a window against one reference, from the windows that are known of it.
 
     Against the trailing reference those are of the log (`past`), and of the time before it training's own; against training's,
-    its own alone. Where windows are not known one by one (a project without times), the reference is one window.
+    its own alone. Where windows are not known one by one (a project without times), the reference is a sum.
     """
     now = {name: _grouped(profile, name, one) for name, one in counts.items() if name in profile.cells}
     start = _microseconds(current.start)
@@ -40,11 +39,6 @@ def by_own_windows(
     early = known.starts < start
     known = Past(known.starts[early], {name: one[early] for name, one in known.counts.items()})
     fixed = where == "training"
-    whole_only = not len(known.starts)
-    if whole_only:
-        before = start - np.timedelta64(settings.trailing, "us")
-        whole = {name: _grouped(profile, name, reference[name]) for name in now if name in reference}
-        known, fixed = past_of([(before, whole)]), True
     rule = Rule(
         settings.rate,
         settings.tolerated_psi,
@@ -52,14 +46,16 @@ def by_own_windows(
         settings.min_rows,
         None if fixed else settings.trailing,
     )
-    features = {name: _beside(known, name, one, profile, fixed) for name, one in now.items()}
+    features = {}
+    for name, one in now.items():
+        if name in reference:
+            windows = known.counts.get(name, np.zeros((len(known.starts), len(one)), np.int64))
+            features[name] = FeatureWindows(windows, one, APART_GROUPS, _grouped(profile, name, reference[name]))
     since = earlier[-1].since if earlier and where == settings.reference else None
     level = _level(where, settings, earlier)
-    found = decide(
+    return decide(
         known.starts, start, settings.every, features, rule, level, None if since is None else _microseconds(since)
     )
-    # A sum that stands for windows is none of them.
-    return replace(found, windows_needed=found.windows_needed + 1) if whole_only else found
 
 
 def sureness(where: ReferenceName, decided: Decided, settings: DriftSettings) -> Sureness:
@@ -123,15 +119,6 @@ def trailing_with_training(
             more = Counts(there.sum(axis=0, dtype=np.int64))
             found[name] = found[name] + more if name in found else more
     return found
-
-
-def _beside(known: Past, name: str, now: Integers, profile: Profile, fixed: bool) -> FeatureWindows:
-    past = known.counts.get(name, np.zeros((len(known.starts), len(now)), np.int64))
-    if fixed and not past.any():
-        # Rows of this feature have no times: its reference is one window, wherever it stands.
-        past = past.copy()
-        past[0] = _grouped(profile, name, profile.counts[name])
-    return FeatureWindows(past, now, APART_GROUPS)
 
 
 def _grouped(profile: Profile, name: str, counts: Counts) -> Integers:

@@ -30,7 +30,7 @@ from mainspring.drift.cells import (
 from mainspring.drift.statistics import covered, grouped, merged
 
 APART_GROUPS = 3
-_TAIL = 0.005
+_TAIL, _NEW = 0.005, 0.005
 Starts = NDArray[np.datetime64]
 
 
@@ -54,13 +54,23 @@ def group_windows(cells: Cells, reference: Counts, vectors: Any) -> Integers:
     never = np.zeros(cells.width, np.bool_)
     never[covered(cells) : -len(APART)] = True
     if cells.ordered and reference.known:
-        never[: cells.size] = reference.cells == 0
+        never[[0, cells.size - 1]] = True
+        if _knows_its_values(reference):
+            never[: cells.size] = reference.cells == 0
     groups = merged(cells, np.where(never, 0, whole), _with_tails(cells, reference))
     apart = whole[..., -len(APART) :]
     odd = apart[..., PLUS_INFINITY] + apart[..., MINUS_INFINITY] + apart[..., MISTYPED]
     new = whole[..., never].sum(axis=-1)
     beside = np.stack([apart[..., NULL] + apart[..., NAN], odd, new], axis=-1)
     return np.concatenate([groups, beside], axis=-1)
+
+
+def _knows_its_values(reference: Counts) -> bool:
+    """Whether a value in a gap is another one than all before, and not one more of a thousand different ones.
+
+    The chance that the next row has a new value is about the share of rows whose value came once (Good & Turing 1953).
+    """
+    return int((reference.cells == 1).sum()) <= _NEW * reference.known
 
 
 def _with_tails(cells: Cells, reference: Counts) -> Integers:

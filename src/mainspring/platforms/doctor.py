@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from mainspring.settings.project import ProjectSettings, ServingSettings
+from mainspring.settings.load import LoadedProject
+from mainspring.settings.project import ServingSettings
 
 _PARTS = {
     "feast": "feature store",
@@ -41,10 +42,12 @@ class Finding:
     remedy: str = ""
 
 
-def examine(settings: ProjectSettings | None = None) -> list[Finding]:
-    """Look at Python, the packages, the project's port, the disk, the GPU and the tools; without a project the default port."""
-    port = (settings.serving if settings is not None else ServingSettings()).port
-    return [_python(), *_packages(), _port(port), _disk(), _gpu(), *_tools()]
+def examine(loaded: LoadedProject | None = None) -> list[Finding]:
+    """Look at Python, the packages, the project's port and log sink, the disk, the GPU and the tools; without a project the
+    default port."""
+    port = (loaded.settings.serving if loaded is not None else ServingSettings()).port
+    sink = _sink(loaded) if loaded is not None else []
+    return [_python(), *_packages(), _port(port), *sink, _disk(), _gpu(), *_tools()]
 
 
 def _python() -> Finding:
@@ -86,6 +89,24 @@ def _port(port: int) -> Finding:
                 part, "in use" if error.errno == errno.EADDRINUSE else str(error.strerror), False, True, remedy
             )
     return Finding(part, "free", True, True)
+
+
+def _sink(loaded: LoadedProject) -> list[Finding]:
+    """Whether the log's sink takes something, and how much waits for it."""
+    from mainspring.domain.errors import MainspringError
+    from mainspring.platforms.sink import backlog, hour_store
+
+    sink = loaded.settings.log.sink
+    if sink is None:
+        return []
+    part = f"log sink {sink.url}"
+    try:
+        found = hour_store(loaded, sink).try_out()
+        waiting = backlog(loaded, sink)
+    except MainspringError as error:
+        return [Finding(part, error.what, False, remedy=error.next_step or error.valid)]
+    rows = f"; {waiting.rows:,} rows wait" if waiting.hours else ""
+    return [Finding(part, found + rows, True)]
 
 
 def _disk() -> Finding:

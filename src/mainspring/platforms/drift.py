@@ -33,6 +33,8 @@ from mainspring.telemetry.logs import Log
 _STILL_COMING = 3
 """Newest windows that are counted again: rows come late."""
 LATEST, COUNTS = "latest.json", "counts"
+_VERSIONS_IN_MEMORY = 2
+"""Profiles with their windows are tens of megabytes; a version that was replaced may come back."""
 
 
 class LaptopDrift:
@@ -77,6 +79,8 @@ class LaptopDrift:
     def counts(self, version: str) -> HourCounts:
         """The version's counts by hour. Errors: `DataError` for a version without a profile that can be read."""
         if version not in self._counts:
+            for old in list(self._counts)[: 1 - _VERSIONS_IN_MEMORY]:
+                del self._counts[old], self._profiles[old]
             folder = self._registry.fetch(version)
             profile = read_profile(folder)
             self._profiles[version] = profile
@@ -155,7 +159,7 @@ class LaptopDrift:
     def _before(self, version: str, at: datetime) -> list[DriftReport]:
         if version not in self._earlier:
             folder = self._folder / version
-            paths = sorted(folder.glob("drift-*.json"))[-self._settings.persistence - 1 :] if folder.is_dir() else []
+            paths = sorted(folder.glob("drift-*.json"))[-self._settings.persistence - 2 :] if folder.is_dir() else []
             self._earlier[version] = [one for path in paths if (one := _read(path)) is not None]
         return [one for one in self._earlier[version] if one.at < at]
 
@@ -166,7 +170,7 @@ class LaptopDrift:
         _replace(folder / f"{found.id}.html", page(found).encode())
         _replace(folder / f"{found.id}.json", raw)
         _replace(self._folder / LATEST, raw)
-        keep = self._settings.persistence + 1
+        keep = self._settings.persistence + 2  # The newest may be of the window that is reported on again.
         self._earlier[version] = [*self._before(version, found.at), found][-keep:]
 
 

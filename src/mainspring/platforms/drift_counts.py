@@ -14,17 +14,22 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mainspring.domain.errors import DataError
 from mainspring.domain.log_record import microseconds
 from mainspring.domain.time import TimeWindow, floor_to
-from mainspring.drift.cells import Counts, Integers
+from mainspring.drift.cells import Counts
+from mainspring.drift.placing import WindowedCounts
 from mainspring.drift.profile import CONFIDENCE, PREDICTION, Profile, add_up
-from mainspring.drift.storage import KeptCounts, counts_bytes, counts_of, merged_bytes
+from mainspring.drift.storage import KeptCounts, counts_bytes, counts_of, hours_table, merged_bytes
 from mainspring.platforms.drift_rows import counted_rows, needed
 from mainspring.ports import LogHour, PredictionLog
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _MOST_BYTES = 32 * 1024 * 1024
@@ -85,12 +90,14 @@ class HourCounts:
         state = tuple(f"{hour:%H} {there[hour].token if hour in there else ''}" for hour in hours)
         if day in self._days and self._days[day][0] == state:
             return self._days[day][1]
+        import pyarrow as pa
+
         path = self._folder / f"{day:%Y-%m-%d}.parquet"
         kept = self._kept(path)
         tokens: dict[str, str] = dict(kept.about["tokens"]) if kept is not None else {}
         stale = [hour for hour in hours if hour in there and tokens.get(f"{hour:%H}") != there[hour].token]
         if stale:
-            found = [(microseconds(hour), one) for chunk in _chunks(stale, there) for hour, one in self._hours(chunk)]
+            found = pa.concat_tables(self._hours(chunk) for chunk in _chunks(stale, there))
             tokens |= {f"{hour:%H}": there[hour].token for hour in stale}
             about = {"key": self._key, "version": self._version, "tokens": tokens}
             raw = counts_bytes(found, about) if kept is None else merged_bytes(kept, found, about)
@@ -110,20 +117,20 @@ class HourCounts:
             return None
         return kept if kept.about.get("key") == self._key else None
 
-    def _hours(self, hours: Sequence[datetime]) -> Iterator[tuple[datetime, dict[str, Counts]]]:
+    def _hours(self, hours: Sequence[datetime]) -> pa.Table:
         """Neighbouring hours, counted."""
         window = TimeWindow(hours[0], hours[-1] + _HOUR)
-        bounds = np.array([microseconds(one) for one in (*hours, window.end)])
-        yield from zip(hours, self._rows_of(window, bounds), strict=True)
+        bounds = [microseconds(one) for one in (*hours, window.end)]
+        return hours_table(bounds[:-1], self._by_window(window, bounds))
 
     def _counted(self, window: TimeWindow) -> dict[str, Counts]:
-        (found,) = self._rows_of(window, np.array([microseconds(window.start), microseconds(window.end)]))
-        return found
+        bounds = [microseconds(window.start), microseconds(window.end)]
+        return KeptCounts(hours_table(bounds[:1], self._by_window(window, bounds)), {}).total()
 
-    def _rows_of(self, window: TimeWindow, bounds: Integers) -> Iterator[dict[str, Counts]]:
+    def _by_window(self, window: TimeWindow, bounds: Sequence[int]) -> dict[str, WindowedCounts]:
         rows = self._log.read(window, needed(self._names))
         counted = counted_rows(self._profile, rows, self._names, self._version, self._classes)
-        return counted.counts(bounds)
+        return counted.by_window(np.array(bounds))
 
 
 def _chunks(hours: Sequence[datetime], there: Mapping[datetime, LogHour]) -> Iterator[list[datetime]]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mainspring.drift.cells import MISTYPED, Cells, Counts, Floats, Integers
+from mainspring.drift.cells import MISTYPED, NULL, Cells, Floats, Integers
 from mainspring.drift.columns import fits, is_text, numbers
-from mainspring.drift.counting import count
+from mainspring.drift.placing import WindowedCounts, windowed
 from mainspring.drift.profile import CONFIDENCE, PREDICTION, Profile
 from mainspring.prediction_log.requests import NEEDED, asked_once
 
@@ -26,16 +26,17 @@ class CountedRows:
     asked: pa.Table
     answered: pa.Table
 
-    def counts(self, bounds: Integers) -> Iterator[dict[str, Counts]]:
-        """Counts of each stretch from `bounds[i]` to `bounds[i + 1]` (microseconds since 1970)."""
-        parts = [(table, np.searchsorted(_microseconds(table), bounds)) for table in (self.asked, self.answered)]
-        for place in range(len(bounds) - 1):
-            found = {}
-            for table, at in parts:
-                piece = table.slice(int(at[place]), int(at[place + 1] - at[place]))
-                for name in table.column_names[1:]:
-                    found[name] = _counted(self.profile.cells[name], piece.column(name))
-            yield found
+    def by_window(self, bounds: Integers) -> dict[str, WindowedCounts]:
+        """Counts of each window from `bounds[i]` to `bounds[i + 1]` (microseconds since 1970); all rows lie in one."""
+        found = {}
+        for table in (self.asked, self.answered):
+            window = np.searchsorted(bounds, _microseconds(table), side="right") - 1
+            for name in table.column_names[1:]:
+                cells = self.profile.cells[name]
+                column, odd = _as_logged(cells, table.column(name))
+                one = windowed(cells, column, window, len(bounds) - 1)
+                found[name] = one if odd is None else _mistyped(cells, one, window[odd])
+        return found
 
 
 def needed(names: Sequence[str]) -> list[str]:
@@ -100,18 +101,29 @@ def _answers(profile: Profile, outputs: pa.ChunkedArray, classes: Sequence[str])
     }
 
 
-def _counted(cells: Cells, column: pa.ChunkedArray) -> Counts:
-    """Counts of a column. Where files disagree on its type, the log has text: what reads as a number there was one."""
+def _as_logged(cells: Cells, column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, Integers | None]:
+    """A column as its cells take it, and the rows that are of another type, None where it is of one type.
+
+    Where files disagree on a column's type, the log has text: what reads as a number there was one.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if fits(cells.kind, column.type) or not cells.ordered or not is_text(column.type):
-        return count(cells, column)
+        return column, None
     number = pc.match_substring_regex(column, r"^-?(\d+\.?\d*([eE][+-]?\d+)?|nan|inf)$")
-    numbers = count(cells, pc.if_else(number, column, None).filter(pc.fill_null(number, True)).cast(pa.float64()))
-    vector = numbers.vector.copy()
-    vector[cells.size + MISTYPED] += len(column) - numbers.rows
-    return Counts(vector, numbers.tails)
+    odd = np.flatnonzero(pc.fill_null(pc.invert(number), False).to_numpy(zero_copy_only=False))
+    return pc.if_else(number, column, None).cast(pa.float64()), odd
+
+
+def _mistyped(cells: Cells, counts: WindowedCounts, windows: Integers) -> WindowedCounts:
+    """Rows that were counted as null, counted as another type."""
+    dense = np.zeros((len(counts.tails), cells.width), np.int64)
+    dense[counts.windows, counts.places] = counts.rows
+    np.add.at(dense[:, cells.size + NULL], windows, -1)
+    np.add.at(dense[:, cells.size + MISTYPED], windows, 1)
+    at, places = np.nonzero(dense)
+    return replace(counts, windows=at, places=places, rows=dense[at, places])
 
 
 def _defaulted(flags: pa.ChunkedArray) -> dict[str, Integers]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from mainspring.drift.cells import Counts
 from mainspring.drift.page import page
 from mainspring.drift.profile import CONFIDENCE, PREDICTION
 from mainspring.drift.report import report
+from mainspring.drift.scan import ParquetCounter
 from mainspring.drift.storage import read_profile
 from mainspring.drift.telling import told
 from mainspring.drift.window_counter import WindowCounter
@@ -50,14 +52,19 @@ def report_on_table(loaded: LoadedProject, wish: TableWish) -> tuple[DriftReport
     from mainspring.adapters.mlflow.registry import MlflowRegistry
     from mainspring.adapters.mlflow.tracking import Tracking
 
-    url, table, time = _place(loaded, wish)
+    files = _files(loaded, wish)
+    url, table, time = ("", "", _time_of(loaded, wish)) if files else _place(loaded, wish)
     columns = _columns(wish)
     window, now = _window(wish, time), datetime.now(UTC)
     registry = MlflowRegistry(loaded.settings.name, Tracking(loaded.settings, loaded.paths), loaded.paths.models)
     version = wish.version or _serving(loaded, registry)
     folder = registry.fetch(version)
     texts = {one.name for one in load_card(folder).signature.features if one.type in ("str", "category")}
-    counter = IbisCounter(url, table, time=time, columns=columns, as_text=texts, root=loaded.paths.root)
+    counter: WindowCounter = (
+        ParquetCounter(files, time, columns, texts)
+        if files
+        else IbisCounter(url, table, time=time, columns=columns, as_text=texts, root=loaded.paths.root)
+    )
     found = _report(loaded, folder, version, counter, window, now, columns, trailing=wish.trailing)
     place = loaded.paths.drift / FOLDER / version
     place.mkdir(parents=True, exist_ok=True)
@@ -120,6 +127,24 @@ def _report(
     )
 
 
+def _files(loaded: LoadedProject, wish: TableWish) -> list[Path]:
+    """Parquet files, where that is what is named: a path or a pattern, or a source of such. They are counted in this process."""
+    if "://" in wish.origin:
+        return []
+    source = loaded.settings.sources.get(wish.origin)
+    text = str(source.path) if source is not None and source.path else "" if source is not None else wish.origin
+    if not text:
+        return []
+    path = (loaded.paths.root if source is not None else Path()) / text
+    found = [Path(one) for one in sorted(glob.glob(str(path / "**/*" if path.is_dir() else path), recursive=True))]
+    return [one for one in found if one.suffix == ".parquet"]
+
+
+def _time_of(loaded: LoadedProject, wish: TableWish) -> str:
+    source = loaded.settings.sources.get(wish.origin)
+    return wish.time or (str(source.time or "") if source is not None else "")
+
+
 def _place(loaded: LoadedProject, wish: TableWish) -> tuple[str, str, str]:
     """URL, table and time."""
     if "://" in wish.origin:
@@ -129,9 +154,11 @@ def _place(loaded: LoadedProject, wish: TableWish) -> tuple[str, str, str]:
     sources = {name: one for name, one in loaded.settings.sources.items() if one.url is not None}
     if wish.origin not in sources:
         raise ConfigError(
-            f"{wish.origin!r} is neither a URL nor a source with a url",
+            f"{wish.origin!r} is neither a URL nor a source with a url, nor Parquet files",
             where="--from",
-            valid=", ".join([*sources, "duckdb:///x.db, postgres://..., sc://..., bigquery://project/dataset"]),
+            valid=", ".join(
+                [*sources, "Parquet files, duckdb:///x.db, postgres://..., sc://..., bigquery://project/dataset"]
+            ),
         )
     source = sources[wish.origin]
     table = wish.table or str(source.table or "")

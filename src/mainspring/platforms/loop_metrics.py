@@ -25,9 +25,12 @@ from mainspring.telemetry import registry
 from mainspring.telemetry.page import MetricsPage, emptied
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import pyarrow as pa
 
     from mainspring.domain.time import TimeWindow
+    from mainspring.platforms.sending import Sending
 
 RUN_RESULTS: dict[DecisionKind, str] = {"gate_passed": "passed", "gate_refused": "refused", "run_failed": "failed"}
 _ROLLOUT_RESULTS: dict[DecisionKind, str] = {"promoted": "promoted", "rolled_back": "rolled_back"}
@@ -55,6 +58,11 @@ class LoopMetrics:
         self._arm_requests = page.gauge(registry.ARM_REQUESTS)
         self._arm_errors = page.gauge(registry.ARM_ERRORS)
         self._log_rows = page.counter(registry.LOG_ROWS)
+        self._sink_waiting = page.gauge(registry.SINK_WAITING_ROWS)
+        self._sink_age = page.gauge(registry.SINK_WAITING)
+        self._sink_rows = page.counter(registry.SINK_ROWS)
+        self._sink_failures = page.counter(registry.SINK_FAILURES)
+        self._sink_mended = page.counter(registry.SINK_MENDED)
         self._request_failures = page.counter(registry.REQUEST_FAILURES)
         self._drift = page.gauge(registry.DRIFT_STATISTIC)
         self._drift_alarm = page.gauge(registry.DRIFT_ALARM)
@@ -104,6 +112,16 @@ class LoopMetrics:
     def compacted(self, rows: int) -> None:
         """Rows of the prediction log became Parquet."""
         self._log_rows.inc(rows)
+
+    def sent(self, sending: Sending, now: datetime) -> None:
+        """What the log's sink has, and does not have yet."""
+        done, failures = sending.counted()
+        self._sink_rows.inc(done.rows)
+        self._sink_mended.inc(done.mended)
+        self._sink_failures.inc(failures)
+        waiting = sending.looked()
+        self._sink_waiting.set(waiting.rows)
+        self._sink_age.set(waiting.seconds(now))
 
     def unanswered(self, requests: int) -> None:
         """Requests whose caller got no answer were found."""

@@ -120,7 +120,11 @@ class LaptopPerformance:
         slices = self._settings.gate.slices
         for day in due:
             found = read_day(self._log, day, signatures, self._known, slices, hidden) if day in there else []
-            self._days[day] = found
+            # What is the same stays the same object: what was measured on it is not measured again.
+            before = {one.version: one for one in self._days.get(day, ())}
+            self._days[day] = [
+                before[one.version] if one.version in before and before[one.version].same(one) else one for one in found
+            ]
         for old in [one for one in self._days if one < since]:
             del self._days[old]
         answers = {day: self._days[day] for day in days}

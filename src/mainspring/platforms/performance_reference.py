@@ -25,8 +25,12 @@ def write_reference(
 ) -> PerformanceReference:
     """Fit from labelled rows that the model was not trained on and what it answered to them, and write into the model folder."""
     import numpy as np
+    import pyarrow as pa
 
-    known = truth(held_out.column(label), signature)
+    known, outputs = truth(held_out.column(label), signature), np.asarray(outputs, np.float64)
+    good = np.isfinite(np.asarray(known, np.float64)) & np.isfinite(outputs.reshape(len(known), -1)).all(axis=1)
+    if not good.all():
+        held_out, known, outputs = held_out.filter(pa.array(good)), known[good], outputs[good]
     timed = EVENT_TIME in held_out.column_names
     count = held_out.num_rows
     blocks = held_out.column(EVENT_TIME).to_numpy().astype("datetime64[D]") if timed else np.arange(count) // 50

@@ -41,6 +41,10 @@ class Answers:
     slices: dict[str, Any]
     findings: tuple[str, ...] = ()
 
+    def same(self, other: Answers) -> bool:
+        """Whether these are the answers to the same requests: an answer is never changed."""
+        return self.rows == other.rows and self.findings == other.findings and self.ids.equals(other.ids)
+
 
 @dataclass(frozen=True)
 class Known:

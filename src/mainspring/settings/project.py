@@ -20,6 +20,7 @@ from mainspring.settings.part import Duration, Part
 from mainspring.settings.performance import PerformanceSettings
 from mainspring.settings.retrain import RetrainSettings
 from mainspring.settings.rollout import RolloutSettings
+from mainspring.settings.storage import S3_SCHEME, S3Settings
 
 MissingPolicy = Literal["serve_and_flag", "reject", "default"]
 ColumnType = Literal["int", "float", "bool", "str", "time", "date", "category"]
@@ -29,7 +30,9 @@ class SourceSettings(Part):
     """One table that the project reads: a file, a folder of files, or a table behind a SQL URL."""
 
     path: str | None = None
-    """A Parquet or CSV file, folder or glob, relative to the project folder. Exactly one of `path` and `url`."""
+    """A Parquet or CSV file, folder or glob, relative to the project folder, or `s3://bucket/...`. Exactly one of `path` and `url`."""
+    s3: S3Settings | None = None
+    """With an `s3://` path: how it is reached, where that is not what the project's `s3` says."""
     url: str | None = None
     """A SQL URL that Ibis understands (`sqlite:///x.db`, `duckdb:///x.db`, `postgres://${USER}:${PASSWORD}@host/db`)."""
     table: str | None = None
@@ -55,6 +58,8 @@ class SourceSettings(Part):
             raise ValueError("with `url`, exactly one of `table` and `query` says which rows")
         if self.url is not None and self.nulls:
             raise ValueError("`nulls` is for CSV files; a SQL table has NULL")
+        if self.s3 is not None and not str(self.path).startswith(S3_SCHEME):
+            raise ValueError("`s3` is for a path that begins with s3://")
         return self
 
 
@@ -228,6 +233,7 @@ class ProjectSettings(Part):
     log: LogSettings = LogSettings()
     keep: KeepSettings = KeepSettings()
     tracking: TrackingSettings = TrackingSettings()
+    s3: S3Settings = S3Settings()
 
     @model_validator(mode="after")
     def _consistent(self) -> ProjectSettings:
@@ -278,6 +284,12 @@ class ProjectSettings(Part):
             raise ValueError(
                 f"keep.log: the log is read {duration_in_words(needed)} back (drift.trailing, retrain.ask_window, "
                 "rollout.undecided, rollout.guard, performance.mature_after); it cannot be kept for less"
+            )
+        local = self.log.sink.local if self.log.sink is not None else None
+        if local is not None and local < needed:
+            raise ValueError(
+                f"log.sink.local: what is on this disk is read {duration_in_words(needed)} back (drift.trailing, "
+                "retrain.ask_window, rollout.undecided, rollout.guard); it cannot stay for less"
             )
         return self
 

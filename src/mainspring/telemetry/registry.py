@@ -120,6 +120,25 @@ ARM_ERRORS = MetricDefinition(
 LOG_ROWS = MetricDefinition(
     "mainspring_log_rows_total", "counter", "Rows of the prediction log turned into Parquet.", "loop"
 )
+SINK_WAITING_ROWS = MetricDefinition(
+    "mainspring_sink_waiting_rows", "gauge", "Rows of the prediction log that its sink does not have yet.", "loop"
+)
+SINK_WAITING = MetricDefinition(
+    "mainspring_sink_waiting_seconds", "gauge", "Age of the oldest hour of the log with rows that its sink does not have.",
+    "loop",
+)  # fmt: skip
+SINK_ROWS = MetricDefinition(
+    "mainspring_sink_rows_total",
+    "counter",
+    "Rows sent to the log's sink; those of an hour again each time it grew.",
+    "loop",
+)
+SINK_FAILURES = MetricDefinition(
+    "mainspring_sink_failures_total", "counter", "Times that the log's sink did not take what was sent.", "loop"
+)
+SINK_MENDED = MetricDefinition(
+    "mainspring_sink_mended_hours_total", "counter", "Hours that the log's sink did not have as they were sent.", "loop"
+)
 REQUEST_FAILURES = MetricDefinition(
     "mainspring_request_failures_total", "counter", "Requests whose caller got no answer.", "loop"
 )

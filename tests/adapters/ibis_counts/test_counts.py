@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from tests.adapters.ibis_counts.hard_rows import FIRST, cells, rows
+from tests.engines.tables import DuckDbTables, PostgresTables
 
 from mainspring.adapters.ibis.counter import IbisCounter
 from mainspring.domain.time import TimeWindow
@@ -75,6 +76,17 @@ def test_thousands_of_edges_and_categories_make_no_query_that_is_refused(engine)
     wide = {f"c{k}": Cells("number", np.unique(generator.normal(size=4096))) for k in range(features)}
     wide["kind"] = Cells("category", categories=tuple(f"k{k}" for k in range(1000)))
     found = IbisCounter(engine.url, engine.put("many", many), root=engine.root).count(wide)
+    assert differing(found, TableCounter(many).count(wide)) == {}
+
+
+@pytest.mark.parametrize("features", [260])
+def test_hundreds_of_features(engine, features):
+    if not isinstance(engine, DuckDbTables | PostgresTables):
+        features = 40  # Planning takes these as long as counting.
+    generator = np.random.default_rng(12)
+    many = pa.table({f"c{k}": generator.normal(size=50) for k in range(features)})
+    wide = {f"c{k}": Cells("number", np.unique(generator.normal(size=5))) for k in range(features)}
+    found = IbisCounter(engine.url, engine.put("hundreds", many), root=engine.root).count(wide)
     assert differing(found, TableCounter(many).count(wide)) == {}
 
 

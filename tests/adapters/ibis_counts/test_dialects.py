@@ -33,8 +33,11 @@ assert ibis.pyspark.name == "pyspark"  # Its options are there once it was asked
 
 def asked(dialect, backend, table=TABLE, cells=SMALL, window=DAY):
     values = values_of(cells, table, {}, (), "here")
-    rows = window_of(values, table, {}, "at", window, "here")
-    return dialect.queries(values, str(ibis.to_sql(rows, dialect=backend)))
+
+    def rows(some):
+        return str(ibis.to_sql(window_of(some, table, {}, "at", window, "here"), dialect=backend))
+
+    return dialect.queries(values, rows)
 
 
 GOLDEN = {

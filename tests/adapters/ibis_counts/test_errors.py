@@ -4,6 +4,8 @@ import builtins
 from pathlib import Path
 from urllib.parse import quote
 
+import google.auth
+import google.auth.exceptions
 import numpy as np
 import psycopg
 import pytest
@@ -92,6 +94,23 @@ def test_a_driver_that_is_not_installed_is_named(monkeypatch, scheme, module, ex
     assert f"mainspring[{extra}]" in str(told.value)
 
 
-def test_a_cluster_that_is_not_there_is_temporary():
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("there", [url(1), "sc://127.0.0.1:1", "bigquery://p/d?endpoint=http://127.0.0.1:1"])
+def test_an_engine_that_is_not_there_is_soon_said_to_be_so(there):
     with pytest.raises(TemporaryError, match="the engine does not answer"):
-        IbisCounter(url(1), "t").count(CELLS)
+        IbisCounter(there, "t").count(CELLS)
+
+
+def test_no_credentials_open_no_browser(monkeypatch):
+    def default(**_):
+        raise google.auth.exceptions.DefaultCredentialsError("Your default credentials were not found.")
+
+    monkeypatch.setattr(google.auth, "default", default)
+    with pytest.raises(ConfigError, match="there are no credentials") as told:
+        IbisCounter("bigquery://p/d", "t").count(CELLS)
+    assert "gcloud auth application-default login" in str(told.value)
+
+
+def test_no_secret_of_a_url_is_shown():
+    for one in ("sc://host:1/;token=hunter2", "postgres://me:hunter2@host/x", "postgres://host/x?password=hunter2"):
+        assert "hunter2" not in IbisCounter(one, "t").uri

@@ -18,13 +18,13 @@ class BigQuery(OneScan):
     double: ClassVar[str] = "FLOAT64"
     integer: ClassVar[str] = "INT64"
 
-    def cell(self, value: Value) -> str:
+    def cell(self, value: Value, v: str) -> str:
         """`RANGE_BUCKET` counts the bounds at or below a value."""
-        return f"RANGE_BUCKET(v, @edges_{value.place})"
+        return f"RANGE_BUCKET({v}, @edges_{value.place})"
 
-    def is_nan(self) -> str:
+    def is_nan(self, v: str) -> str:
         """Its own name for it."""
-        return "IS_NAN(v)"
+        return f"IS_NAN({v})"
 
     def micros(self, value: Value) -> str:
         """DATE and DATETIME are taken for UTC."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from mainspring.adapters.ibis.duckdb import DuckDb
 from mainspring.adapters.ibis.engine import connected, spoken, table_of
 from mainspring.adapters.ibis.postgres import Postgres
 from mainspring.adapters.ibis.spark import Spark
-from mainspring.adapters.ibis.values import values_of, window_of
+from mainspring.adapters.ibis.values import Value, values_of, window_of
 from mainspring.adapters.sql.source import masked
 from mainspring.domain.time import TimeWindow
 from mainspring.drift.cells import Cells, Counts
@@ -51,8 +52,8 @@ class IbisCounter:
 
     @property
     def uri(self) -> str:
-        """The URL with its password masked, and the table."""
-        return f"{masked(self._url)}#{self._table}"
+        """The URL with its password masked, and the table. What follows `?` or `;` may be a secret as well."""
+        return f"{masked(re.split('[?;]', self._url)[0])}#{self._table}"
 
     def columns(self) -> tuple[str, ...]:
         """The table's columns."""
@@ -69,8 +70,11 @@ class IbisCounter:
         with connected(self._url, self._root, self.uri) as backend, spoken(self.uri):
             table = table_of(backend, self._table, self.uri)
             values = values_of(cells, table, self._columns, self._as_text, self.uri)
-            rows = window_of(values, table, self._columns, self._time, window, self.uri)
-            queries = _DIALECTS[backend.name].queries(values, str(backend.compile(rows)))
+
+            def rows(some: Sequence[Value]) -> str:
+                return str(backend.compile(window_of(some, table, self._columns, self._time, window, self.uri)))
+
+            queries = _DIALECTS[backend.name].queries(values, rows)
             return counts_of(values, (row for query in queries for row in _answer(backend, query)))
 
 

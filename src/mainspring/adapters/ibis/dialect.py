@@ -41,9 +41,11 @@ class Dialect(ABC):
     cte: ClassVar[str] = "AS"
     most_characters: ClassVar[int] = 4_000_000
     """Of edges and categories in one query; more make several."""
+    most_features: ClassVar[int] = 100
+    """In one query: planning may take more than linear time."""
 
     @abstractmethod
-    def cell(self, value: Value) -> str:
+    def cell(self, value: Value, v: str) -> str:
         """SQL for the number of edges below the finite number `v`: that is its cell."""
 
     @abstractmethod
@@ -58,23 +60,23 @@ class Dialect(ABC):
     def position(self, value: Value) -> str:
         """SQL for the place of the text `v` among the categories, counted from 0; NULL where it is none."""
 
-    def is_nan(self) -> str:
+    def is_nan(self, v: str) -> str:
         """SQL for whether the number `v` is NaN."""
-        return "isnan(v)"
+        return f"isnan({v})"
 
     def parameters(self, values: Sequence[Value]) -> Mapping[str, Sequence[Any]]:
         """What goes beside the text."""
         del values
         return {}
 
-    def queries(self, values: Sequence[Value], window: str) -> list[Query]:
-        """The queries for a window, whose SELECT Ibis wrote."""
+    def queries(self, values: Sequence[Value], window: Callable[[Sequence[Value]], str]) -> list[Query]:
+        """The queries for a window; `window` is its SELECT with the columns of some values, as Ibis writes it."""
         return [
             Query(
-                f"WITH {WINDOW} {self.cte} ({window}) " + " UNION ALL ".join(self.branches(batch)),
+                f"WITH {WINDOW} {self.cte} ({window(batch)}) " + " UNION ALL ".join(self.branches(batch)),
                 self.parameters(batch),
             )
-            for batch in _batches(values, self.most_characters)
+            for batch in _batches(values, self.most_features, self.most_characters)
         ]
 
     def branches(self, values: Sequence[Value]) -> Iterable[str]:
@@ -88,14 +90,15 @@ class Dialect(ABC):
         """SQL for the value as float64."""
         return self.micros(value) if value.form == "time" else value.column
 
-    def code(self, value: Value) -> str:
+    def code(self, value: Value, v: str = "v") -> str:
         """SQL for the cell of the number `v`, whatever it is."""
+        apart = f"WHEN {v} IS NULL THEN -1 WHEN {self.is_nan(v)} THEN -2"
         if value.cells.kind == "boolean":
-            return f"CASE WHEN v IS NULL THEN -1 WHEN {self.is_nan()} THEN -2 WHEN v = 0 THEN 0 WHEN v = 1 THEN 1 ELSE 2 END"
+            return f"CASE {apart} WHEN {v} = 0 THEN 0 WHEN {v} = 1 THEN 1 ELSE 2 END"
         infinities = [f"CAST('{one}Infinity' AS {self.double})" for one in ("", "-")]
         return (
-            f"CASE WHEN v IS NULL THEN -1 WHEN {self.is_nan()} THEN -2 WHEN v = {infinities[0]} THEN -3 "
-            f"WHEN v = {infinities[1]} THEN -4 ELSE {self.cell(value) if len(value.cells.edges) else '0'} END"
+            f"CASE {apart} WHEN {v} = {infinities[0]} THEN -3 WHEN {v} = {infinities[1]} THEN -4 "
+            f"ELSE {self.cell(value, v) if len(value.cells.edges) else '0'} END"
         )
 
     def numbers(self, value: Value) -> str:
@@ -110,14 +113,14 @@ class Dialect(ABC):
             f"FROM ({coded}) AS {value.column}b GROUP BY cell"
         )
 
-    def tails(self, condition: str) -> str:
+    def tails(self, condition: str, v: str = "v", names: Sequence[str] = ("total", "least", "greatest")) -> str:
         """Total, least and greatest of the numbers `v` for which the condition holds."""
         if not condition:
             return self.no_tails()
-        scaled = f"CASE WHEN v > -{_SMALL!r} AND v < {_SMALL!r} THEN 0 ELSE v * {1 / SCALE!r} END"
+        scaled = f"CASE WHEN {v} > -{_SMALL!r} AND {v} < {_SMALL!r} THEN 0 ELSE {v} * {1 / SCALE!r} END"
         return (
-            f"SUM(CASE WHEN {condition} THEN {scaled} END) AS total, "
-            f"MIN(CASE WHEN {condition} THEN v END) AS least, MAX(CASE WHEN {condition} THEN v END) AS greatest"
+            f"SUM(CASE WHEN {condition} THEN {scaled} END) AS {names[0]}, "
+            f"MIN(CASE WHEN {condition} THEN {v} END) AS {names[1]}, MAX(CASE WHEN {condition} THEN {v} END) AS {names[2]}"
         )
 
     def no_tails(self) -> str:
@@ -225,14 +228,14 @@ def counts_of(values: Sequence[Value], rows: Iterable[Sequence[Any]]) -> dict[st
     }
 
 
-def _batches(values: Sequence[Value], most: int) -> list[list[Value]]:
-    batches: list[list[Value]] = [[]]
+def _batches(values: Sequence[Value], most: int, most_characters: int) -> list[list[Value]]:
+    batches: list[list[Value]] = []
     size = 0
     for value in values:
         own = 28 * len(value.cells.edges) + sum(2 * len(one) + 20 for one in value.cells.categories)
-        if batches[-1] and size + own > most:
+        if not batches or len(batches[-1]) == most or size + own > most_characters:
             batches.append([])
             size = 0
         batches[-1].append(value)
         size += own
-    return batches if batches[0] else []
+    return batches

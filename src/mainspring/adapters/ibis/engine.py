@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,10 +19,10 @@ SCHEMES = {
     "postgres": "postgres://user:password@host/database",
     "postgresql": "postgresql://user:password@host/database",
     "sc": "sc://host:15002, a Spark Connect server",
-    "spark": "spark://local, Spark in this process",
     "bigquery": "bigquery://project/dataset",
 }
-_EXTRAS = {"sc": "spark", "spark": "spark", "bigquery": "bigquery"}
+_EXTRAS = {"sc": "spark", "bigquery": "bigquery"}
+_SCOPE = "https://www.googleapis.com/auth/bigquery"
 _FILES = re.compile(r"\.(parquet|csv)$")
 _RIGHTS = re.compile(r"permission|access denied|forbidden|privilege|not authorized|unauthorized|\b403\b", re.IGNORECASE)
 _LOST = re.compile(
@@ -67,6 +68,14 @@ def spoken(where: str) -> Iterator[None]:
     except Exception as error:
         text = masked(str(error)).strip() or type(error).__name__
         text = text if len(text) < 600 else f"{text[:600]}..."
+        if type(error).__name__ == "DefaultCredentialsError":
+            raise ConfigError(
+                f"there are no credentials: {text}",
+                where=where,
+                valid="Google's application default credentials",
+                next_step="gcloud auth application-default login, or name a service account's file in "
+                "GOOGLE_APPLICATION_CREDENTIALS",
+            ) from error
         if _RIGHTS.search(text):
             raise ConfigError(
                 f"the engine refuses to show it: {text}",
@@ -110,32 +119,41 @@ def _connect(scheme: str, url: str, root: Path, where: str) -> Any:
     if scheme == "duckdb":
         path = unquote(place.path[1:])
         return open_file("duckdb", root / path, where) if path else ibis.duckdb.connect()
-    if scheme in ("sc", "spark"):
-        return _spark(scheme, url)
+    if scheme == "sc":
+        return _spark(url)
     if scheme == "bigquery":
         return _bigquery(place.netloc, place.path.strip("/"), parse_qs(place.query).get("endpoint", [""])[0])
     return ibis.connect(url.replace("postgresql://", "postgres://", 1))
 
 
-def _spark(scheme: str, url: str) -> Any:
+def _spark(url: str) -> Any:
     import ibis
     from pyspark.sql import SparkSession
 
-    builder = SparkSession.builder
-    # Each connection is a session of its own: ending it must not end that of somebody else.
-    session = builder.remote(url).create() if scheme == "sc" else builder.master("local[*]").getOrCreate()
-    return ibis.pyspark.connect(session)
+    place = urlsplit(url.partition(";")[0])
+    _reached(place.hostname or "", place.port or 15002)
+    # A session of its own: ending it must not end that of somebody else.
+    return ibis.pyspark.connect(SparkSession.builder.remote(url).create())
 
 
 def _bigquery(project: str, dataset: str, endpoint: str) -> Any:
     """With `?endpoint=http://...` another server speaks BigQuery's protocol, and asks for no credentials."""
+    import google.auth
     import ibis
-
-    if not endpoint:
-        return ibis.bigquery.connect(project_id=project, dataset_id=dataset)
     from google.auth.credentials import AnonymousCredentials
     from google.cloud.bigquery import Client
 
+    if not endpoint:
+        # Ibis itself would open a browser where there are none.
+        credentials, _ = google.auth.default(scopes=[_SCOPE])
+        return ibis.bigquery.connect(project_id=project, dataset_id=dataset, credentials=credentials)
+    place = urlsplit(endpoint)
+    _reached(place.hostname or "", place.port or (443 if place.scheme == "https" else 80))
     nobody = AnonymousCredentials()
     client = Client(project=project, credentials=nobody, client_options={"api_endpoint": endpoint})
     return ibis.bigquery.connect(project_id=project, dataset_id=dataset, client=client, credentials=nobody)
+
+
+def _reached(host: str, port: int) -> None:
+    """Both drivers would try again for ten minutes before they say that nobody is there."""
+    socket.create_connection((host, port), timeout=10).close()

@@ -15,9 +15,9 @@ from mainspring.adapters.ibis.values import Value
 class Spark(OneScan):
     """NaN is above infinity and equal to itself. The session's time zone is UTC: Ibis sees to it."""
 
-    def cell(self, value: Value) -> str:
+    def cell(self, value: Value, v: str) -> str:
         """What the steps found."""
-        del value
+        del value, v
         return "i"
 
     def micros(self, value: Value) -> str:

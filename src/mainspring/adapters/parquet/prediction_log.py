@@ -143,7 +143,7 @@ class ParquetPredictionLog:
         """
         # Segments before files: what becomes Parquet in between is read twice, and counts once.
         found = chosen(self.unread(), since, failed)
-        for begins, hour in self._hours_back(since):
+        for begins, hour in self.hours_back(since):
             files = lambda hour=hour: sorted(hour.glob("*.parquet"))  # noqa: E731
             if failed and not any_failed(self._tables(files, ["outcome"])):
                 continue
@@ -154,7 +154,7 @@ class ParquetPredictionLog:
 
     def older(self, than: datetime) -> list[Path]:
         """Folders of hours that ended before an instant, oldest first."""
-        return [hour for begins, hour in self._hours_back(None) if begins + timedelta(hours=1) <= than][::-1]
+        return [hour for begins, hour in self.hours_back(None) if begins + timedelta(hours=1) <= than][::-1]
 
     def remove_hour(self, hour: Path) -> None:
         """Delete the files of an hour, and its day where that was the last."""
@@ -170,7 +170,7 @@ class ParquetPredictionLog:
         known: dict[str, int] = json.loads(self._positions.read_bytes()) if self._positions.exists() else {}
         return [pa.table(columns_of(header, rows)) for header, rows in unread_rows(self._segments, known)]
 
-    def _hours_back(self, since: datetime | None) -> Iterator[tuple[datetime, Path]]:
+    def hours_back(self, since: datetime | None = None) -> Iterator[tuple[datetime, Path]]:
         """Folders of hours with their beginnings, the newest first."""
         days = sorted(self._folder.iterdir(), reverse=True) if self._folder.is_dir() else []
         for day in days:
