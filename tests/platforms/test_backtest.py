@@ -106,6 +106,7 @@ def test_another_policy_fits_nothing_that_is_known_and_comes_to_the_same(turned)
     assert replace(again, seconds=0, fitted=0, reused=0) == replace(found, seconds=0, fitted=0, reused=0)
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on(tmp_path):
     loaded = write(tmp_path / "towns")
 
