@@ -8,6 +8,7 @@ Every module below registers its commands on `cli.app.app`; what a command needs
 def main() -> None:
     """Entry point of `mainspring`."""
     from mainspring.cli import (
+        backtest_commands,
         batch_commands,
         demo_commands,
         keeping_commands,
@@ -27,6 +28,7 @@ def main() -> None:
         model_commands,
         loop_commands,
         serving_commands,
+        backtest_commands,
         batch_commands,
         label_commands,
         performance_commands,

@@ -9,7 +9,7 @@ from datetime import datetime
 from mainspring.domain.decision import Decision, DecisionKind
 from mainspring.domain.model_version import ModelVersion
 from mainspring.domain.rollout import Rollout, RolloutPhase
-from mainspring.loop import rollouts, runs
+from mainspring.loop import retraining, rollouts, runs
 from mainspring.loop.freeze import FREEZE, Freeze, freeze_of
 from mainspring.loop.outcome import MOVED, Outcome
 from mainspring.loop.platform import Platform
@@ -151,8 +151,22 @@ _OBJECTIONS: dict[Wish, Callable[[Ledger, Rollout, PersonRequest, datetime], str
 
 
 def _retrain(platform: Platform, one: Granting) -> Outcome:
-    trigger = f"trigger:person:{one.place + 1}"
-    return runs.request(platform, "person", one.why, trigger, one.done, one.numbers, one.request.actor)
+    trigger, now = f"trigger:person:{one.place + 1}", platform.clock.now()
+    # Without a champion there is nothing whose days a window could be compared on.
+    stable = rollout_of(platform.ledger).stable
+    window = retraining.window_to_train_on(platform, now) if stable else retraining.TrainOn()
+    numbers = one.numbers | ({"windows": window.numbers} if window.numbers else {})
+    return runs.request(
+        platform,
+        "person",
+        one.why,
+        trigger,
+        one.done,
+        numbers,
+        one.request.actor,
+        window=window.window,
+        train_from=window.train_from,
+    )
 
 
 def _start(platform: Platform, one: Granting) -> Outcome:

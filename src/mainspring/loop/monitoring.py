@@ -1,21 +1,17 @@
-"""Chores that look at what was served: the log is compacted, drift is reported, and a retraining is asked for or not."""
+"""Chores that look at what was served: the log is compacted, and drift is reported."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from mainspring.domain.decision import Alert, Decision
 from mainspring.domain.time import floor_to
-from mainspring.loop import runs
 from mainspring.loop.alerts import owed
-from mainspring.loop.freeze import frozen
 from mainspring.loop.outcome import MOVED, STILL, Outcome
 from mainspring.loop.platform import Platform
-from mainspring.loop.state import RUN, RunRequest, dump, read, rollout_of
-from mainspring.retrain.policy import RetrainEvidence, decide, may_ask
+from mainspring.loop.state import ALARM, dump, read, rollout_of
 
-DRIFT_AT, ALARM, ASKED_AT = "drift_at", "alarm", "asked_at"
+DRIFT_AT = "drift_at"
 
 
 def log(platform: Platform) -> Outcome:
@@ -63,74 +59,23 @@ def drift(platform: Platform) -> Outcome:
     }
     what = f"drift alarm for version {stable}"
     decision = Decision(f"alarm:{report.id}", "alarm", what, report.reason, "loop", at, stable, "", numbers)
-    will = {
-        "on_alarm": "retrain, when cooldown and budget allow",
-        "on_regret": "ask whether a retraining would pay, as every week",
-    }
     alert = Alert(
         decision.id,
         f"{what}, since {report.since or report.current.start:%Y-%m-%d %H:%M} UTC: {report.reason}",
         at,
         "warning",
         "mainspring drift",
-        will.get(platform.settings.retrain.policy, "nothing: the policy does not act on alarms"),
+        _will(platform),
     )
     platform.ledger.append(decision, state=state | owed(alert))
     return MOVED
 
 
-def retrain(platform: Platform) -> Outcome:
-    """Ask the policy whether to retrain, as often as it wants to be asked; every answer is a ledger row."""
-    policy, now = platform.settings.retrain, platform.clock.now()
-    rollout = rollout_of(platform.ledger)
-    asked = read(platform.ledger, ASKED_AT, datetime)
-    if not rollout.stable or policy.policy == "never" or (asked is not None and now - asked < policy.ask_every):
-        return STILL
-    if frozen(platform):
-        return STILL  # The question waits; it is asked when the freeze ends.
-    evidence = gather(platform, rollout.stable)
-    if evidence.running or rollout.phase != "idle":
-        return STILL  # What is under way may answer the question.
-    if may_ask(evidence, policy, now):
-        evidence = replace(evidence, daily_gains=_gains(platform, rollout.stable, now))
-    verdict = decide(evidence, policy, now)
-    state = {ASKED_AT: dump(now)}
-    if verdict.retrain:
-        return runs.request(platform, policy.policy, verdict.reason, verdict.trigger, state, verdict.numbers)
-    if not verdict.numbers:
-        # Held back by cooldown or budget: nothing was measured, so there is nothing to write down. Look again soon.
-        return STILL
-    decision = Decision(
-        f"no_trigger:{policy.policy}:{rollout.stable}:{now:%Y-%m-%dT%H:%M}",
-        "no_trigger",
-        f"version {rollout.stable} stays as it is",
-        verdict.reason,
-        "policy:auto",
-        now,
-        rollout.stable,
-        "",
-        verdict.numbers,
-    )
-    platform.ledger.append(decision, state=state)
-    return MOVED
-
-
-def gather(platform: Platform, champion: str) -> RetrainEvidence:
-    """What the ledger knows about a champion's age, earlier retrainings and standing alarms."""
-    decisions = platform.ledger.decisions()
-    trained = [one.at for one in decisions if one.kind in ("gate_passed", "adopted") and one.version == champion]
-    since = trained[-1] if trained else decisions[0].at
-    asked = tuple(one.at for one in decisions if one.kind == "trigger" and not one.id.startswith("trigger:first"))
-    # Which began with this champion, and stands.
-    alarms = [one for one in decisions if one.kind == "alarm" and one.version == champion]
-    if platform.ledger.state(ALARM) != champion:
-        alarms = []
-    running = read(platform.ledger, RUN, RunRequest) is not None
-    return RetrainEvidence(champion, since, asked, running, alarms[-1].why if alarms else "")
-
-
-def _gains(platform: Platform, champion: str, now: datetime) -> tuple[float, ...]:
-    challenger = platform.challengers.fit(now - platform.settings.retrain.ask_window)
-    metric = platform.settings.metric
-    blocks = platform.challengers.scores(challenger, champion, now)
-    return tuple(metric.gain(one.challenger, one.champion) for one in blocks)
+def _will(platform: Platform) -> str:
+    """What the loop does about an alarm, whatever holds it back for now."""
+    policy = platform.settings.retrain
+    if not policy.triggers:
+        return "nothing: only a person asks for a retraining (mainspring retrain)"
+    if policy.policy == "on_alarm":
+        return "retrain, when cooldown and budget allow"
+    return f"ask its policy ({policy.words}) whether to retrain, when cooldown and budget allow; the answer is in the ledger"

@@ -60,14 +60,16 @@ class BlockScore:
     block: str
     challenger: float
     champion: float
-    rows: int
 
 
 class ChallengerJob(Protocol):
     """A cheap refit on everything labelled, asked what a retraining would be worth."""
 
-    def fit(self, known_at: datetime) -> str:
-        """Fit a challenger on what is known; returns its id. Called again for the same instant it does nothing."""
+    def fit(self, known_at: datetime, train_from: datetime | None = None) -> str:
+        """Fit a challenger on what is known, from an instant on (None: all of it); returns its id.
+
+        Called again for the same instants it does nothing.
+        """
         ...
 
     def trained_until(self, challenger: str) -> datetime:
@@ -76,6 +78,23 @@ class ChallengerJob(Protocol):
 
     def scores(self, challenger: str, champion: str, known_at: datetime) -> Sequence[BlockScore]:
         """Scores on every whole block after both were trained, oldest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LossBlocks:
+    """A version's quality in the gate's metric, by block (a day): in its held-out evaluation, and of what it answered since,
+    oldest first, as far as labels are known."""
+
+    held_out: tuple[float, ...]
+    realised: tuple[float, ...]
+
+
+class LossJob(Protocol):
+    """Tells what a version lost since it was evaluated."""
+
+    def blocks(self, version: str, known_at: datetime) -> LossBlocks:
+        """Both kinds of blocks, from what is known."""
         ...
 
 
@@ -133,4 +152,5 @@ class Platform:
     tests: RolloutTests
     record_failures: Callable[[], int]
     collector: Collector | None = None
+    losses: LossJob | None = None
     performance: PerformanceJob | None = None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mainspring.domain.errors import TemporaryError
-from mainspring.loop import alerts, keep, monitoring, performing, requests, rollouts, runs
+from mainspring.loop import alerts, keep, monitoring, performing, requests, retraining, rollouts, runs
 from mainspring.loop.outcome import MOVED, WAITING, Outcome
 from mainspring.loop.platform import Platform
 from mainspring.loop.setbacks import Setbacks
@@ -48,7 +48,7 @@ CHORES: dict[str, Chore] = {
     "first": runs.request_first,
     "run": runs.turn,
     "rollout": rollouts.turn,
-    "retrain": monitoring.retrain,
+    "retrain": retraining.turn,
     "keep": keep.turn,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from mainspring.domain.decision import Alert, Decision, DecisionKind
@@ -31,10 +32,16 @@ def request(
     state: dict[str, str],
     numbers: dict[str, Any] | None = None,
     actor: str = POLICY,
+    *,
+    window: str = "all",
+    train_from: datetime | None = None,
 ) -> Outcome:
     """Write the trigger and the run it asks for in one transaction; the same trigger twice is one run."""
     now = platform.clock.now()
-    run = RunRequest(f"run-{decision_id.split(':', 1)[1].replace(':', '-')}", trigger, reason, now, actor)
+    name = f"run-{decision_id.split(':', 1)[1].replace(':', '-')}"
+    run = RunRequest(name, trigger, reason, now, actor, window, train_from)
+    if window != "all":
+        numbers = (numbers or {}) | {"window": window, "train_from": train_from.isoformat() if train_from else ""}
     decision = Decision(
         decision_id,
         "trigger",
@@ -78,6 +85,8 @@ def turn(platform: Platform) -> Outcome:
 def _start(platform: Platform, asked: RunRequest) -> None:
     champion = rollout_of(platform.ledger).stable
     parameters = {"known_at": asked.known_at.isoformat(), "champion": champion}
+    if asked.train_from is not None:
+        parameters |= {"window": asked.window, "train_from": asked.train_from.isoformat()}
     if asked.actor != POLICY:
         parameters["by"] = asked.actor
     platform.runner.start(asked.id, asked.trigger, parameters)

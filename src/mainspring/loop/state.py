@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 ROLLOUT = "rollout"
 RUN = "run"
+ALARM, ASKED_AT = "alarm", "asked_at"
+"""The version for which a drift alarm stands; when the policy was asked last."""
 COLLECT_WANTED = "collect_wanted"
 """Who asked for what is not kept to be deleted; empty when it is done."""
 POLICY = "policy:auto"
@@ -22,13 +24,18 @@ POLICY = "policy:auto"
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """A run that was asked for and has not been dealt with to its end. `known_at` is the instant whose knowledge it may use."""
+    """A run that was asked for and has not been dealt with to its end. `known_at` is the instant whose knowledge it may use.
+
+    `window` names what it trains on, `train_from` is where that begins, None: with the first row.
+    """
 
     id: str
     trigger: str
     reason: str
     known_at: datetime
     actor: str = POLICY
+    window: str = "all"
+    train_from: datetime | None = None
 
 
 def read(ledger: Ledger, key: str, kind: type[T]) -> T | None:

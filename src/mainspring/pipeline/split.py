@@ -33,17 +33,24 @@ class Split:
     holdout_from: datetime | None
 
 
-def divide(rows: pa.Table, settings: SplitSettings, *, time: str | None, known_at: datetime | None) -> Split:
+def divide(
+    rows: pa.Table,
+    settings: SplitSettings,
+    *,
+    time: str | None,
+    known_at: datetime | None,
+    train_from: datetime | None = None,
+) -> Split:
     """Divide labelled rows; `time` names the column with event times, None without.
 
     The held-out window ends at the newest row, not at `known_at`: labels that are late shorten nothing. With `window`
-    rows older than that are in no part (an empty name). Errors: `DataError` when a part that has to have rows has none.
+    rows older than that are in no part (an empty name), and with `train_from` those before it. Errors: `DataError` when a part that has to have rows has none.
     """
     parts = _by_hash(rows, settings) if time is None else None
     start = None
     if parts is None:
         assert time is not None
-        parts, start = _by_time(rows, time, settings, known_at)
+        parts, start = _by_time(rows, time, settings, known_at, train_from)
     empty = [name for name in (TRAIN, HOLDOUT) if name not in parts]
     if empty:
         raise DataError(
@@ -73,14 +80,15 @@ def require_classes(labels: pa.ChunkedArray, parts: Sequence[str], signature: Si
 
 
 def _by_time(
-    rows: pa.Table, time: str, settings: SplitSettings, known_at: datetime | None
+    rows: pa.Table, time: str, settings: SplitSettings, known_at: datetime | None, train_from: datetime | None
 ) -> tuple[list[str], datetime | None]:
     times = rows.column(time).to_pylist()
     if not times:
         return [], None
     newest = max(times)
     start = newest - settings.holdout
-    oldest = None if settings.window is None else (known_at or newest) - settings.window
+    bounds = [train_from, None if settings.window is None else (known_at or newest) - settings.window]
+    oldest = max((at for at in bounds if at is not None), default=None)
     before = sorted(at for at in times if at <= start and (oldest is None or at >= oldest))
     kept = len(before) - round(len(before) * settings.validation_share)
     # Whole instants: rows of one instant are never torn apart, and the oldest stay for training.

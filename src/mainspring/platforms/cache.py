@@ -56,7 +56,7 @@ _MEMO = "sources.json"
 
 
 def cache_keys(loaded: LoadedProject, parameters: Mapping[str, str]) -> dict[str, str]:
-    """A key for each task of the pipeline; `parameters` are the run's, `known_at` and `champion`."""
+    """A key for each task of the pipeline; `parameters` are the run's: `known_at`, `champion`, `train_from`."""
     root, settings = loaded.paths.root, loaded.settings.model_dump(mode="json")
     known_at = utc(datetime.fromisoformat(parameters["known_at"]))
     environment = [_packages(), _tree(Path(mainspring.__file__).parent, "*.py"), _files(root, _LOCKS)]
@@ -69,10 +69,18 @@ def cache_keys(loaded: LoadedProject, parameters: Mapping[str, str]) -> dict[str
             own.append(_sources(loaded, known_at))
         if step == "engineer":
             own.append(_other_rows(loaded))
+            own.append(parameters.get("train_from", ""))
         if step in ("evaluate", "register", "refuse"):
             own.append(parameters.get("champion", ""))
         keys[step] = hashlib.sha256(json.dumps(own, sort_keys=True, default=str).encode()).hexdigest()
     return keys
+
+
+def training_environment(loaded: LoadedProject) -> list[Any]:
+    """What a model depends on beside its rows, parameters and seed: packages, locks, our own code, the project's."""
+    root = loaded.paths.root
+    ours = _tree(Path(mainspring.__file__).parent / "pipeline", "*.py")
+    return [_packages(), ours, _files(root, _LOCKS), _tree(root, "*.py", deep=False)]
 
 
 def files_digest(root: Path) -> str:

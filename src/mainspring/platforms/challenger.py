@@ -10,7 +10,7 @@ from mainspring.domain.model_version import Signature
 from mainspring.domain.time import TimeWindow, utc
 from mainspring.features.questions import EVENT_TIME, LABEL, labelled, request_columns
 from mainspring.loop.platform import BlockScore
-from mainspring.performance.quality import by_day
+from mainspring.performance.whole_days import by_block
 from mainspring.pipeline.signature import frame, learn_signature, truth
 from mainspring.pipeline.training import answers, fit, load_recipe
 from mainspring.platforms.laptop import LaptopFeatures
@@ -36,9 +36,9 @@ class LaptopChallengers:
         self._registry = registry
         self._fitted: dict[str, tuple[Any, Signature]] = {}
 
-    def fit(self, known_at: datetime) -> str:
-        """Fit a challenger on what is known; returns its id. Called again for the same instant it does nothing."""
-        name = f"{utc(known_at):%Y%m%dT%H%M}"
+    def fit(self, known_at: datetime, train_from: datetime | None = None) -> str:
+        """Fit a challenger on what is known, from an instant on; returns its id. Called again for the same it does nothing."""
+        name = f"{utc(known_at):%Y%m%dT%H%M}" + (f"-{utc(train_from):%Y%m%dT%H%M}" if train_from is not None else "")
         if name in self._fitted:
             return name
         from mainspring.adapters.mlflow.recording import unrecorded
@@ -46,7 +46,8 @@ class LaptopChallengers:
         from mainspring.platforms.steps.fitting import data_of
 
         settings = self._loaded.settings
-        rows, _ = labelled(self._features.questions(known_at), known_at)
+        since = TimeWindow(train_from, known_at) if train_from is not None else None
+        rows, _ = labelled(self._features.questions(known_at, since), known_at)
         if rows.num_rows > MOST_ROWS:
             step = rows.num_rows / MOST_ROWS
             rows = rows.take([int(place * step) for place in range(MOST_ROWS)])
@@ -63,10 +64,10 @@ class LaptopChallengers:
 
     def trained_until(self, challenger: str) -> datetime:
         """The instant whose knowledge the challenger was trained on."""
-        return utc(datetime.strptime(challenger, "%Y%m%dT%H%M"))
+        return utc(datetime.strptime(challenger.split("-", 1)[0], "%Y%m%dT%H%M"))
 
     def scores(self, challenger: str, champion: str, known_at: datetime) -> Sequence[BlockScore]:
-        """Scores on every whole day after both were trained, oldest first."""
+        """Scores on every block of whole days after both were trained, oldest first."""
         from mainspring.platforms.steps import plain, replay
         from mainspring.serving.runtime import load_card
 
@@ -87,9 +88,8 @@ class LaptopChallengers:
         old = replay(folder, card, plain(rows, card.signature))
         days = rows.column(EVENT_TIME).to_numpy().astype("datetime64[D]")
         known = truth(rows.column(LABEL), signature)
-        return [
-            BlockScore(one.name, one.new, one.old, one.rows) for one in by_day(settings.metric, known, new, old, days)
-        ]
+        ours, theirs = by_block(settings.metric, known, new, days), by_block(settings.metric, known, old, days)
+        return [BlockScore(name, ours[name], theirs[name]) for name in ours if name in theirs]
 
 
 def with_features(

@@ -94,7 +94,7 @@ def check_project(folder: Path, begin: Callable[[str], None], tell: Callable[[Ch
 
 def _only_served(bench: _Bench) -> bool:
     """Whether the project asks for no training at all, as one does that was written around an adopted model."""
-    return bench.loaded.settings.retrain.policy == "never" and not (bench.folder / TRAINING_FILE).is_file()
+    return not bench.loaded.settings.retrain.triggers and not (bench.folder / TRAINING_FILE).is_file()
 
 
 def _served_only(bench: _Bench) -> str:
@@ -123,7 +123,7 @@ def _configuration(bench: _Bench) -> str:
     bench.loaded = replace(loaded, paths=ProjectPaths(loaded.paths.root, bench.scratch))
     settings = loaded.settings
     found = f"{settings.task}, judged by {settings.metric.name}; {_count(len(settings.sources), 'source')}"
-    if settings.question_time is None and settings.retrain.policy == "on_regret":
+    if settings.question_time is None and "on_regret" in settings.retrain.triggers:
         found += (
             "; note: questions without times have no days for retrain.policy on_regret: on_alarm or on_schedule asks"
         )

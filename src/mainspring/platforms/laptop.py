@@ -35,10 +35,11 @@ class LaptopFeatures:
         self._session = TransformSession(loaded.settings, loaded.paths.root, self.sources)
         self._advanced_to: datetime | None = None
 
-    def advance(self, until: datetime, *, to_train: bool = False) -> int:
+    def advance(self, until: datetime, *, to_train: bool = False, online: bool = True) -> int:
         """Compute the rows that are due by `until` and bring the online store up to it; rows appended.
 
-        `to_train`: what is trained reads no online store, and one that is away is left to the loop's next tick.
+        `to_train`: what is trained reads no online store, and one that is away is left to the loop's next tick. Without
+        `online` it is not touched.
         """
         if self.store is None or until == self._advanced_to:
             return 0
@@ -47,6 +48,8 @@ class LaptopFeatures:
         # The loop and a run's step may do this at the same time.
         with locked(self._paths.features / "transforms.lock"):
             written = run_transforms(self._session, self.store, remembered, until, start=self._start)
+            if not online:
+                return sum(written.values())
             try:
                 self.store.materialize(until)
             except TemporaryError as error:

@@ -12,10 +12,10 @@ from mainspring.domain.added_labels import AddedLabels
 from mainspring.domain.decision import Decision, DecisionKind
 from mainspring.domain.rollout import Arm, ArmCounts, RolloutPhase
 from mainspring.loop import Platform, Tick
-from mainspring.loop.monitoring import ALARM, gather
 from mainspring.loop.outcome import FAILED, MOVED, WAITING, Outcome
 from mainspring.loop.reconcile import CHORES
-from mainspring.loop.state import RUN, rollout_of
+from mainspring.loop.retraining import gather
+from mainspring.loop.state import ALARM, RUN, rollout_of
 from mainspring.platforms.coverage import Coverage
 from mainspring.platforms.drift import latest
 from mainspring.platforms.performance_metrics import PerformanceMetrics

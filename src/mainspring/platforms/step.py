@@ -81,7 +81,8 @@ def run_step(
 ) -> dict[str, float]:
     """Run one step, in the project's warm worker where there is one; returns its numbers.
 
-    `parameters` is JSON with `known_at` (ISO 8601), `champion`, and `by` where a person asked. Errors: whatever the step raises, after its reason was
+    `parameters` is JSON with `known_at` (ISO 8601), `champion`, `by` where a person asked, and `window` with `train_from` where
+    not all there is is trained on. Errors: whatever the step raises, after its reason was
     written to the run's folder.
     """
     call: list[Any] = [name, project, run_id, parameters, inputs, outputs]
@@ -116,6 +117,8 @@ def run_here(
         {key: Path(path) for key, path in inputs.items()},
         {key: Path(path) for key, path in outputs.items()},
         given.get("by", ""),
+        window=given.get("window", "all"),
+        train_from=datetime.fromisoformat(given["train_from"]) if given.get("train_from") else None,
     )
     folder, log = loaded.paths.runs / run_id, Log(run_id=run_id, step=step)
     with _alone(folder):

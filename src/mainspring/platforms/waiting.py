@@ -9,9 +9,8 @@ from mainspring.domain.run import Run
 from mainspring.domain.time import duration_in_words, floor_to
 from mainspring.loop.freeze import freeze_of
 from mainspring.loop.grants import in_words
-from mainspring.loop.monitoring import ASKED_AT
 from mainspring.loop.requests import pending
-from mainspring.loop.state import read, rollout_of
+from mainspring.loop.state import ASKED_AT, read, rollout_of
 from mainspring.ports import Ledger
 from mainspring.settings.load import LoadedProject
 
@@ -49,13 +48,13 @@ def waiting_for(
     yield f"the next drift report, at {floor_to(now, settings.drift.every) + settings.drift.every:%Y-%m-%d %H:%M} UTC"
     policy = settings.retrain
     asked = read(ledger, ASKED_AT, datetime)
-    if policy.policy != "never":
+    if policy.triggers:
         at = (
             f"at {asked + policy.ask_every:%Y-%m-%d %H:%M} UTC"
             if asked is not None
             else "as soon as cooldown and budget allow"
         )
-        yield f"the question whether to retrain ({policy.policy}, every {duration_in_words(policy.ask_every)}): {at}"
+        yield f"the question whether to retrain ({policy.words}, every {duration_in_words(policy.ask_every)}): {at}"
 
 
 def _a_person(loaded: LoadedProject, ledger: Ledger, stable: str) -> Iterator[str]:

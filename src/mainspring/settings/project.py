@@ -18,6 +18,7 @@ from mainspring.settings.keeping import KeepSettings, LogSettings
 from mainspring.settings.labels import LabelSettings
 from mainspring.settings.part import Duration, Part
 from mainspring.settings.performance import PerformanceSettings
+from mainspring.settings.retrain import RetrainSettings
 from mainspring.settings.rollout import RolloutSettings
 from mainspring.settings.storage import S3_SCHEME, S3Settings
 
@@ -172,30 +173,6 @@ class GateSettings(Part):
     """An absolute bound for the metric in every slice with at least `slice_min_rows`. None: only the champion is one."""
     slice_min_rows: int = Field(default=500, ge=1)
     """Smaller slices are reported, not judged: their interval is wider than `slice_max_loss`."""
-
-
-class RetrainSettings(Part):
-    """When a new model is asked for."""
-
-    policy: Literal["on_regret", "on_alarm", "on_schedule", "never"] = "on_regret"
-    """`on_regret` asks whether a retraining would pay; `on_alarm` trusts drift; `on_schedule` the calendar."""
-    cooldown: Duration = timedelta(days=14)
-    """Least time between two retrainings: two weekly cycles, so that the last one can be judged."""
-    budget: int = Field(default=6, ge=0)
-    """Most retrainings in any `budget_period`."""
-    budget_period: Duration = timedelta(days=366)
-    """The period that the budget is for."""
-    schedule: Duration = timedelta(days=30)
-    """`on_schedule`: how often."""
-    ask_every: Duration = timedelta(days=7)
-    """`on_regret`: how often to ask. A week: the shortest whole cycle."""
-    ask_window: Duration = timedelta(days=14)
-    """`on_regret`: the newest labelled days on which a challenger, fitted on everything before them, meets the champion.
-    Two weekly cycles, so that each weekday is seen twice."""
-    alpha: float = Field(default=0.1, gt=0, lt=1)
-    """`on_regret`: chance that one such question asks for a retraining that is worth nothing. The gate judges again."""
-    max_age: Duration | None = None
-    """`on_regret`: retrain a champion older than this in any case. None: never by age alone."""
 
 
 class ServingSettings(Part):

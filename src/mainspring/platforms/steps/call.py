@@ -35,7 +35,8 @@ IMPORTANCE = "importance.json"
 class StepCall:
     """One step of one run: the project, the instant whose knowledge it may use, and its artifacts' folders.
 
-    `by` is the person who asked for the run, empty when the policy did. `notes` is what a person should know although the step succeeded.
+    `by` is the person who asked for the run, empty when the policy did. `window` names what is trained on, and `train_from` is
+    where that begins (None: with the first row). `notes` is what a person should know although the step succeeded.
     """
 
     loaded: LoadedProject
@@ -46,6 +47,8 @@ class StepCall:
     outputs: Mapping[str, Path]
     by: str = ""
     notes: list[str] = field(default_factory=list)
+    window: str = "all"
+    train_from: datetime | None = None
 
     def tracking(self) -> Tracking:
         """MLflow as the project names it."""

@@ -87,7 +87,7 @@ def engineer(call: StepCall) -> dict[str, float]:
             valid=", ".join(name for name in rows.column_names if name in sources),
         )
     time = EVENT_TIME if EVENT_TIME in rows.column_names else None
-    divided = parts.divide(rows, settings.split, time=time, known_at=call.known_at)
+    divided = parts.divide(rows, settings.split, time=time, known_at=call.known_at, train_from=call.train_from)
     rows = rows.append_column(PART, pa.array(divided.parts))
     refuse_strange_columns(settings, [*sources, *entities])
     signature = signature_of(settings, rows, sources, entities, features.views())

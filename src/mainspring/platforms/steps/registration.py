@@ -20,7 +20,7 @@ from mainspring.platforms.git import head
 from mainspring.platforms.performance_reference import write_reference
 from mainspring.platforms.steps import record
 from mainspring.platforms.steps.call import DATASET, IMPORTANCE, StepCall, part_of, training_set
-from mainspring.platforms.steps.evaluation import HELD_OUT
+from mainspring.platforms.steps.evaluation import HELD_OUT, HELD_OUT_BLOCKS
 from mainspring.platforms.steps.fitting import data_of, export_model
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def register(call: StepCall) -> dict[str, float]:
     held_out = pq.read_table(call.inputs["evaluation"] / HELD_OUT)
     write_profile(reference_profile(rows.filter(_used(rows)), held_out, signature, settings.drift.every), folder)
     _keep_performance(call, part_of(rows, HOLDOUT), held_out, signature, folder)
+    shutil.copyfile(call.inputs["evaluation"] / HELD_OUT_BLOCKS, folder / HELD_OUT_BLOCKS)
     ours = answers(model, data.X, signature, recipe)
     record.refitted(call, refit, data.y, ours)
     return _register(call, folder, rows.filter(_used(rows)), "accepted", refit)
@@ -116,12 +117,19 @@ def _register(call: StepCall, model: Path, rows: pa.Table, verdict: Verdict, shi
     if shipped:
         registry.keep(draft, call.inputs["model"], run)
     version = registry.register(draft, model)
+    registry.annotate(version.version, _trained_on(call))
     tracking.end(call.run_id)
     champion(call.loaded)  # the database changed, the champion did not: the next run need not look
     folder = call.outputs["version"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / VERSION).write_bytes(to_json(version, indent=2))
     return {"version": float(version.version), "rows": float(rows.num_rows)}
+
+
+def _trained_on(call: StepCall) -> dict[str, str]:
+    """The window that was trained on, as the version's tags."""
+    start = call.train_from.isoformat() if call.train_from is not None else ""
+    return {"mainspring.window": call.window, "mainspring.train_from": start}
 
 
 def _divided(rows: pa.Table, share: float) -> tuple[pa.Table, pa.Table]:
