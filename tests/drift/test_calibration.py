@@ -20,7 +20,7 @@ DAYS = np.datetime64("2024-01-01", "us") + np.arange(120) * np.timedelta64(1, "D
 
 
 @given(st.integers(0, 10**6), st.integers(1, 12), st.integers(2, 80))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_the_covariance_is_scikit_learns(seed, groups, windows):
     values = np.random.default_rng(seed).normal(size=(windows, groups)) * np.linspace(0.5, 3, groups)
     expected, _ = ledoit_wolf(values, assume_centered=True)
@@ -28,7 +28,7 @@ def test_the_covariance_is_scikit_learns(seed, groups, windows):
 
 
 @given(st.integers(0, 10**6), st.integers(2, 12), st.integers(30, 80))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_where_variation_is_large_t_is_scipys_mahalanobis_distance(seed, groups, windows):
     residuals = np.random.default_rng(seed).normal(size=(windows, groups)) * np.linspace(0.5, 3, groups)
     spread = np.sqrt((residuals**2).mean(axis=0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
@@ -13,6 +13,7 @@ P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=30).map(np.array)
 
 
 @given(P_VALUES, st.floats(0.001, 0.999))
+@settings(deadline=None)
 def test_what_is_rejected_has_an_adjusted_p_value_within_the_rate(p_values, rate):
     adjusted = false_discovery_control(p_values)
     clear = np.abs(adjusted - rate) > 1e-12
@@ -20,6 +21,7 @@ def test_what_is_rejected_has_an_adjusted_p_value_within_the_rate(p_values, rate
 
 
 @given(P_VALUES)
+@settings(deadline=None)
 def test_the_smallest_level_is_the_least_adjusted_p_value(p_values):
     level = float(smallest_level(p_values))
     assert np.isclose(level, false_discovery_control(p_values).min(), atol=1e-12)

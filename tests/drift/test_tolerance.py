@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2, ncx2
 
@@ -15,6 +15,7 @@ SIZES = st.integers(1, 10**7)
 
 
 @given(st.floats(1e-5, 0.5), st.floats(0.001, 0.5), st.integers(2, 20), SIZES, SIZES)
+@settings(deadline=None)
 def test_the_critical_value_is_scipys_and_has_the_rate_as_its_p_value(tolerated, rate, groups, n, m):
     v = 1 / n + 1 / m
     critical = critical_psi(tolerated, rate, groups, n, m)
@@ -24,6 +25,7 @@ def test_the_critical_value_is_scipys_and_has_the_rate_as_its_p_value(tolerated,
 
 
 @given(st.floats(0.001, 0.5), st.integers(2, 20), st.integers(100, 10**6))
+@settings(deadline=None)
 def test_nothing_tolerated_is_a_chi_squared(rate, groups, n):
     assert critical_psi(0.0, rate, groups, n, n) == pytest.approx(2 / n * chi2.isf(rate, groups - 1), rel=1e-9)
 

@@ -22,6 +22,7 @@ def column(values, kind):
 
 @pytest.mark.parametrize(("elements", "kind"), [(VALUES, pa.float64()), (TEXTS, pa.string())], ids=["numbers", "texts"])
 def test_every_row_is_in_one_group(elements, kind):
+    @settings(deadline=None)
     @given(st.lists(elements, max_size=60), st.lists(elements, max_size=60))
     def check(reference, current):
         then, now = column(reference, kind), column(current, kind)
