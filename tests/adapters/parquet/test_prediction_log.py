@@ -66,7 +66,7 @@ def test_an_open_segment_is_read_as_far_as_it_is_and_then_on(paths, log):
 def test_what_is_not_compacted_yet_is_read(paths, log):
     write(paths, row("a"))
     log.compact()
-    write(paths, row("b"), row("c", AT + timedelta(hours=1)), close=False)
+    write(paths, row("b", AT + timedelta(seconds=1)), row("c", AT + timedelta(hours=1)), close=False)
     assert log.read(columns=["request_id", "feature.temp"]).to_pydict() == {
         "request_id": ["a", "b", "c"], "feature.temp": [1.5, 1.5, 1.5],
     }  # fmt: skip
@@ -189,13 +189,13 @@ def test_the_newest_rows_come_from_open_segments_and_from_the_hours_before(paths
 
 def test_a_row_that_is_compacted_while_it_is_looked_for_is_there_once(paths, log, monkeypatch):
     write(paths, row("a"))
-    real = ParquetPredictionLog._hours_back
+    real = ParquetPredictionLog.hours_back
 
     def compacts_first(self, since):
         ParquetPredictionLog(paths).compact()
         yield from real(self, since)
 
-    monkeypatch.setattr(ParquetPredictionLog, "_hours_back", compacts_first)
+    monkeypatch.setattr(ParquetPredictionLog, "hours_back", compacts_first)
     assert log.newest(5).column("request_id").to_pylist() == ["a"]
 
 
