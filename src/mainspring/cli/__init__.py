@@ -8,6 +8,7 @@ Every module below registers its commands on `cli.app.app`; what a command needs
 def main() -> None:
     """Entry point of `mainspring`."""
     from mainspring.cli import (
+        alert_commands,
         batch_commands,
         demo_commands,
         keeping_commands,
@@ -28,6 +29,7 @@ def main() -> None:
         serving_commands,
         batch_commands,
         label_commands,
+        alert_commands,
         keeping_commands,
         demo_commands,
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _ORDER = (
     "init", "check", "train", "run", "up", "status", "predict", "score", "logs", "labels", "drift",
-    "retrain", "rollout", "ledger", "adopt", "data", "config", "schema", "doctor", "gc",
+    "alerts", "notify", "retrain", "rollout", "ledger", "adopt", "data", "config", "schema", "doctor", "gc",
 )  # fmt: skip
 
 

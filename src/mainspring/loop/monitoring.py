@@ -57,13 +57,20 @@ def drift(platform: Platform) -> Outcome:
         "on_alarm": "retrain, when cooldown and budget allow",
         "on_regret": "ask whether a retraining would pay, as every week",
     }
+    rate = report.false_alarm_rate
     alert = Alert(
         decision.id,
-        f"{what}: {report.reason}",
+        # Names alone: a reason may name values, and those of a text column may be a person's.
+        f"{what}: {', '.join(sorted({one.feature for one in drifted}))} drifted",
         at,
         "warning",
         "mainspring drift",
-        will.get(platform.settings.retrain.policy, "nothing: the policy does not act on alarms"),
+        will.get(platform.settings.retrain.policy, "do nothing: the policy does not act on alarms"),
+        since=report.current.start,
+        sure="the threshold is a convention, and carries no false-alarm rate"
+        if rate is None
+        else f"{rate:.1%} of windows without drift alarm as this one does",
+        detail=report.reason,
     )
     platform.ledger.append(decision, state=state | owed(alert))
     return MOVED

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -41,10 +42,24 @@ class Finding:
     remedy: str = ""
 
 
-def examine(settings: ProjectSettings | None = None) -> list[Finding]:
-    """Look at Python, the packages, the project's port, the disk, the GPU and the tools; without a project the default port."""
+def examine(settings: ProjectSettings | None = None, alerts: Sequence[str] = ()) -> list[Finding]:
+    """Look at Python, the packages, the project's port, the disk, the GPU and the tools; without a project the default port.
+
+    `alerts`: what does not get through to people, in words.
+    """
     port = (settings.serving if settings is not None else ServingSettings()).port
-    return [_python(), *_packages(), _port(port), _disk(), _gpu(), *_tools()]
+    told = [] if settings is None else _channels(settings, alerts)
+    return [_python(), *_packages(), _port(port), _disk(), _gpu(), *_tools(), *told]
+
+
+def _channels(settings: ProjectSettings, alerts: Sequence[str]) -> list[Finding]:
+    part = "alerts (notify)"
+    if alerts:
+        return [Finding(part, one, False, remedy="mainspring notify --test") for one in alerts]
+    names = [name for name in ("webhook", "email") if getattr(settings.notify, name) is not None]
+    if not names:
+        return [Finding(part, "no channel", False, True, "mainspring schema notify; docs/alerts.md")]
+    return [Finding(part, ", ".join(names), True, True)]
 
 
 def _python() -> Finding:

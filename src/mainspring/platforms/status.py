@@ -28,6 +28,7 @@ from mainspring.platforms.business import business_of
 from mainspring.platforms.coverage import Coverage, coverage
 from mainspring.platforms.drift import latest
 from mainspring.platforms.lease import holder
+from mainspring.platforms.notifying import troubles
 from mainspring.platforms.rollout_tests import LaptopRolloutTests
 from mainspring.platforms.up import METRICS, SETBACKS
 from mainspring.platforms.waiting import waiting_for
@@ -76,7 +77,7 @@ class Status:
     """Everything at once. `run` is under way; `last_run` is how the one before ended.
 
     `verdict` is what the loop would do with the candidate now and why, `tests` what the tests say, with their odds, and `business`
-    what the business metric says alone; without quality, which takes the registry.
+    what the business metric says alone; without quality, which takes the registry. `alerts`: what does not reach people.
     """
 
     project: str
@@ -94,6 +95,7 @@ class Status:
     requests: tuple[str, ...]
     waiting_for: tuple[str, ...]
     freeze: Freeze | None
+    alerts: tuple[str, ...] = ()
 
 
 def look(loaded: LoadedProject) -> Status:
@@ -137,6 +139,7 @@ def look(loaded: LoadedProject) -> Status:
         requests,
         tuple(waiting_for(loaded, ledger, running=loop.running, failing=loop.failing, run=run, verdict=verdict)),
         freeze_of(ledger, now),
+        tuple(troubles(paths)),
     )
 
 
@@ -159,6 +162,7 @@ def lines(found: Status) -> list[tuple[str, str]]:
     )
     if found.labels is not None:
         text.append(("labels", found.labels.in_words()))
+    text += [("alerts", one) for one in found.alerts]
     text += [("request", one) for one in found.requests]
     text += [("waits for", one) for one in found.waiting_for]
     return text

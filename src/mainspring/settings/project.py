@@ -15,6 +15,7 @@ from mainspring.domain.metric import DEFAULT_METRIC, METRICS, Metric, Task
 from mainspring.domain.time import duration_in_words
 from mainspring.settings.keeping import KeepSettings, LogSettings
 from mainspring.settings.labels import LabelSettings
+from mainspring.settings.notify import NotifySettings
 from mainspring.settings.part import Duration, Part
 from mainspring.settings.rollout import RolloutSettings
 
@@ -275,6 +276,7 @@ class ProjectSettings(Part):
     serving: ServingSettings = ServingSettings()
     log: LogSettings = LogSettings()
     keep: KeepSettings = KeepSettings()
+    notify: NotifySettings = NotifySettings()
     tracking: TrackingSettings = TrackingSettings()
 
     @model_validator(mode="after")
