@@ -17,6 +17,7 @@ def main() -> None:
         model_commands,
         project_commands,
         serving_commands,
+        skew_commands,
     )
     from mainspring.cli.app import run
     from mainspring.settings.machine import prepare
@@ -30,6 +31,7 @@ def main() -> None:
         batch_commands,
         label_commands,
         alert_commands,
+        skew_commands,
         keeping_commands,
         demo_commands,
     )
