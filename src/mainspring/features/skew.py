@@ -131,14 +131,15 @@ def _pattern(rows: Sequence[Served], tolerance: float) -> tuple[SkewKind, str]:
     need = _MOST * len(pairs)
     gaps = [served - offline for served, offline in pairs]
     gap, scale = median(gaps), max(abs(offline) for _, offline in pairs)
-    if sum(abs(one - gap) <= _ALIKE * max(scale, 1.0) for one in gaps) >= need and len({b for _, b in pairs}) > 1:
-        return _offset(gap)
     around = [one % 24 for one in gaps]
     hours = median(around)
     within = all(0 <= value < 24 and value.is_integer() for pair in pairs for value in pair)
-    if within and sum(one == hours for one in around) >= need:
+    # Of hours that nowhere pass midnight nobody can tell that they are hours.
+    if within and len({*gaps}) > 1 and sum(one == hours for one in around) >= need:
         hours = hours - 24 if hours > 12 else hours
         return "time zone", f"served {hours:+g} h: hours of the day of another time zone"
+    if sum(abs(one - gap) <= _ALIKE * max(scale, 1.0) for one in gaps) >= need and len({b for _, b in pairs}) > 1:
+        return _offset(gap)
     ratios = [served / offline for served, offline in pairs if offline]
     if ratios and len({b for _, b in pairs}) > 1:
         factor = median(ratios)

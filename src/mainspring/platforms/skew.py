@@ -181,6 +181,10 @@ class _Replay:
         away = [one.name for one in self._signature.features if self._concealed(one.name)]
         away += [name for name in self._keys_concealed() if name not in away]
         if away:
+            computed = {one.name for one in self._signature.on_demand}
+            for one in self._signature.features:
+                if one.source in computed:
+                    self.not_compared.setdefault(one.name, "it is computed from what the log does not have")
             self.not_compared["the model's answers"] = f"the log has not what it was asked: {', '.join(away)}"
             return None
         runtime, missing = load_runtime(folder, self._card), self._settings.features
@@ -274,6 +278,9 @@ class _Replay:
         spine: dict[str, Any] = {EVENT_TIME: pa.array(self._at, pa.timestamp("us", "UTC"))}
         spine |= self._keys()
         of_views = {name for view in self._views for name, _ in (*view.features, *view.hidden)}
+        # On-demand views are not computed here, and want to see their columns of the request all the same.
+        asked = {name for view in self._laptop.views() if view.on_demand for name in view.inputs} - of_views
+        spine |= {name: pa.nulls(self._rows.num_rows, pa.float64()) for name in asked if name not in spine}
         joined = self._laptop.store.historical(pa.table(spine), on_demand=False)
         blind = {view.name: self._blind(view) for view in self._views}
         found: Columns = {}
