@@ -19,6 +19,9 @@ system:
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { [ "$$(id -u)" = 0 ] && \
 	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y postgresql >/dev/null; } || \
 	  echo "PostgreSQL is not installed: its tests are skipped (apt install postgresql)"
+	@command -v java >/dev/null || { [ "$$(id -u)" = 0 ] && \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y openjdk-17-jre-headless >/dev/null; } || \
+	  echo "Java is not installed: the tests on Spark are skipped (apt install openjdk-17-jre-headless)"
 	@command -v redis-server >/dev/null || { [ "$$(id -u)" = 0 ] && \
 	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y redis-server >/dev/null; } || \
 	  echo "Redis is not installed: its tests are skipped (apt install redis-server)"
@@ -44,9 +47,9 @@ lock: setup
 	  --no-emit-find-links pyproject.toml requirements/build.in -o requirements/laptop.txt
 	tools/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url \
 	  --no-emit-find-links --extra dev -c requirements/laptop.txt pyproject.toml requirements/build.in -o requirements/dev.txt
-	for peer in kserve triton; do tools/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header \
-	  --no-emit-index-url --no-emit-find-links tests/serving/peers/$$peer/requirements.in \
-	  -o tests/serving/peers/$$peer/requirements.txt || exit 1; done
+	for place in serving/peers/kserve serving/peers/triton engines/spark engines/bqemulator; do tools/uv pip compile --quiet \
+	  --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links \
+	  tests/$$place/requirements.in -o tests/$$place/requirements.txt || exit 1; done
 
 # The messages of gRPC, from the protocol's definition; the results are committed.
 proto: setup

@@ -217,6 +217,14 @@ class MetricsSource(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class LogHour:
+    """An hour of the log. `token` is another one when rows came or went; `size_bytes` says what reading it may cost."""
+
+    token: str
+    size_bytes: int
+
+
 class PredictionLog(Protocol):
     """Every acknowledged answer and every failure."""
 
@@ -226,6 +234,10 @@ class PredictionLog(Protocol):
 
     def read(self, window: TimeWindow | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """Rows whose event time lies in the window, each identity once."""
+        ...
+
+    def hours(self, window: TimeWindow) -> Mapping[datetime, LogHour]:
+        """The hours of event time that have rows and meet the window, by their beginnings, without reading rows."""
         ...
 
 

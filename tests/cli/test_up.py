@@ -9,6 +9,7 @@ import time
 from urllib.request import urlopen
 
 import grpc
+import pyarrow.parquet as pq
 import pytest
 
 from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
@@ -21,7 +22,11 @@ from tests.cli.running import Callers, Up, days, mainspring, processes, typed, w
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return write_project(tmp_path_factory.mktemp("towns"))
+    folder = write_project(tmp_path_factory.mktemp("towns"))
+    (folder / "sink").mkdir()
+    with (folder / "mainspring.yaml").open("a") as settings:
+        settings.write(f'log: {{sink: {{url: "file://{folder / "sink"}", every: 2s}}}}\n')
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +220,8 @@ def test_at_the_end_everything_is_ended_and_every_acknowledged_prediction_is_log
     assert processes(folder) == []
     log = ParquetPredictionLog(ProjectPaths(folder)).read(columns=["request_id"])
     assert set(callers.acknowledged) <= set(log.column("request_id").to_pylist())
+    sunk = pq.read_table(folder / "sink").column("request_id").to_pylist()
+    assert sorted(sunk) == sorted(log.column("request_id").to_pylist())
     assert list(ProjectPaths(folder).segments.glob("*.open")) == []
     down = status(folder)
     assert (down["serving"]["address"], down["serving"]["predictors"]) == ("", [])

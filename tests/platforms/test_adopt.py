@@ -11,9 +11,8 @@ from mainspring.adapters.mlflow.registry import MlflowRegistry
 from mainspring.adapters.mlflow.tracking import Tracking
 from mainspring.adapters.processes.server import LaptopModelServer, wait_ready
 from mainspring.adapters.sql.ledger import SqliteLedger
-from mainspring.domain.codec import from_json
 from mainspring.domain.errors import ConfigError, DataError, MainspringError, NotFound, TemporaryError
-from mainspring.drift.profile import Profile
+from mainspring.drift.storage import read_profile
 from mainspring.platforms.adopt import AdoptionWish
 from mainspring.settings.load import load_project
 from mainspring.templates.adopted import adopt_here, adopt_into
@@ -119,7 +118,7 @@ def test_a_version_says_where_it_came_from_and_has_a_reference(theirs, tmp_path,
     assert version.signature.classes == ("0", "1")
     assert version.metrics["auc"] > 0.7
     assert version.metrics["auc"] == done.metrics["auc"]
-    profile = from_json(Profile, (registry.fetch("1") / "profile.json").read_bytes())
+    profile = read_profile(registry.fetch("1"))
     assert profile.rows == len(X)
     assert set(profile.cells) == {"temp", "wind", "prediction"}
     (row,) = SqliteLedger(loaded.paths.ledger).decisions(kind="adopted")

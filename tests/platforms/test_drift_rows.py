@@ -5,14 +5,13 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy import stats
 
 from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
-from mainspring.domain.codec import to_json
 from mainspring.domain.log_record import ROLES, LogRow, SegmentHeader, microseconds
-from mainspring.domain.model_version import Feature
 from mainspring.drift.profile import fit_profile
-from mainspring.platforms.drift import LaptopDrift
-from mainspring.platforms.steps import PROFILE
+from mainspring.drift.storage import write_profile
+from mainspring.platforms.drift import LaptopDrift, latest
 from mainspring.serving.segment_writer import SegmentWriter
 from mainspring.settings.load import load_project
 from tests.platforms.towns import edit, write_project
@@ -33,10 +32,10 @@ def drift(tmp_path):
     write_project(tmp_path)
     edit(tmp_path, "mainspring.yaml", "", "drift: {min_rows: 1, trailing: 1d}\n")
     loaded = load_project(tmp_path)
-    temps = np.random.default_rng(3).normal(10, 5, 2000)
-    profile = fit_profile(pa.table({"temp": temps}), [Feature("temp", "float")], np.full(2000, 0.5))
+    columns = {"temp": np.random.default_rng(3).normal(10, 5, 2000), "prediction": np.full(2000, 0.5)}
+    profile = fit_profile({name: pa.chunked_array([values]) for name, values in columns.items()})
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / PROFILE).write_bytes(to_json(profile))
+    write_profile(profile, tmp_path / "model")
     log = ParquetPredictionLog(loaded.paths)
 
     def run(*rows, report=False):
@@ -78,7 +77,7 @@ def test_a_batch_is_seen_by_drift_and_counts_no_question_twice(drift):
 def test_a_default_that_stood_in_is_no_observation(drift):
     found = drift(("1", "a", "primary", 1.0), ("1", "b", "primary", 9.5, "missing:temp", "defaulted:temp"), report=True)
     (temp,) = [one for one in found.features if (one.feature, one.reference) == ("temp", "training")]
-    assert temp.findings == ("missing values: 0.0% then, 50.0% now",)
+    assert [one.text for one in temp.findings] == ["missing values: 0.0% then, 50.0% now"]
 
 
 def test_without_a_batch_every_answer_counts_as_before(drift):
@@ -86,3 +85,45 @@ def test_without_a_batch_every_answer_counts_as_before(drift):
         "temp": 2,
         "prediction": 1,
     }
+
+
+def test_ks_is_taken_from_the_rows_where_the_threshold_lies_inside_what_counts_leave_open(tmp_path):
+    write_project(tmp_path)
+    loaded = load_project(tmp_path)
+    generator = np.random.default_rng(5)
+    profile = fit_profile({"temp": pa.chunked_array([generator.normal(10, 5, 50)])})
+    write_profile(profile, tmp_path)
+    log = ParquetPredictionLog(loaded.paths)
+    days = [generator.normal(10, 5, 400), generator.normal(13, 5, 400)]
+    for ago, values in zip((2, 1), days, strict=True):
+        writer = SegmentWriter(loaded.paths.segments, SegmentHeader("1", "", ("temp",), ("number",)))
+        at = microseconds(AT - timedelta(days=ago))
+        writer.append(
+            [LogRow(f"{ago}-{n}", 0, 0, 0, at, 1, (0.5,), (value,)) for n, value in enumerate(values.tolist())]
+        )
+        writer.rotate()
+    log.compact()
+
+    def ks(text):
+        edit(tmp_path, "mainspring.yaml", "", f"drift: {{statistic: ks, threshold: {text}}}\n")
+        found = LaptopDrift(load_project(tmp_path), Registry(tmp_path), log).run("1", AT)
+        edit(tmp_path, "mainspring.yaml", f"drift: {{statistic: ks, threshold: {text}}}\n", "")
+        return next(one for one in found.features if one.reference == "trailing")
+
+    low, high = ks("0.9").ks_interval
+    exact = stats.ks_2samp(*days).statistic
+    assert low < exact < high
+    inside = ks(repr((low + high) / 2))
+    assert inside.ks_interval == (inside.ks, inside.ks)
+    assert inside.ks == pytest.approx(exact)
+    assert inside.drifted == (exact > (low + high) / 2)
+
+
+def test_a_report_of_an_earlier_mainspring_is_not_in_the_way(drift, tmp_path):
+    drift(("1", "a", "primary", 1.0))
+    (old,) = tmp_path.glob(".mainspring/drift/1/drift-*.json")
+    for path in (old, old.parent.parent / "latest.json"):
+        path.write_text(path.read_text().replace('"findings":[]', '"findings":["missing values"]'))
+    assert latest(old.parent.parent) is None
+    assert drift(("1", "b", "primary", 1.0))["temp"] == 2
+    assert latest(old.parent.parent) is not None

@@ -52,7 +52,7 @@ def test_what_does_not_get_through_is_seen(tmp_path):
     loaded = project(tmp_path, 'notify: {webhook: {url: "${HOOK}"}}', HOOK="http://localhost:9/very-secret")
     assert troubles(loaded.paths) == []
     assert told(loaded, 5) == []
-    assert examine(loaded.settings)[-1].fine
+    assert examine(loaded)[-1].fine
     outbox, now = Outbox(loaded.paths.alerts), time.time()
     outbox.put(alert(), ["webhook"], now=now)
     outbox.failed(outbox.due("webhook", now=now)[0], "answered 500", now=now, again_at=now + 5)
@@ -60,7 +60,7 @@ def test_what_does_not_get_through_is_seen(tmp_path):
     assert "webhook fails since" in found
     assert found.endswith("1 alerts are tried again; answered 500")
     assert told(loaded, 5)[0].deliveries == {"webhook": "failing after 1 tries: answered 500"}
-    last = examine(loaded.settings, troubles(loaded.paths))[-1]
+    last = examine(loaded, troubles(loaded.paths))[-1]
     assert (last.fine, last.remedy) == (False, "mainspring notify --test")
 
 

@@ -10,18 +10,17 @@ import pytest
 from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
 from mainspring.adapters.processes.server import LaptopModelServer, wait_ready
 from mainspring.adapters.sql.ledger import SqliteLedger
-from mainspring.domain.codec import to_json
 from mainspring.domain.concealment import Concealment
 from mainspring.domain.errors import ConfigError
 from mainspring.domain.log_record import LogRow, SegmentHeader, microseconds
 from mainspring.domain.model_version import Feature
 from mainspring.drift.page import page
 from mainspring.drift.profile import fit_profile
+from mainspring.drift.storage import write_profile
 from mainspring.platforms.check import check_project
 from mainspring.platforms.drift import LaptopDrift
 from mainspring.platforms.forget import forget
 from mainspring.platforms.personal import refuse_strange_columns_of
-from mainspring.platforms.steps import PROFILE
 from mainspring.serving.segment_writer import SegmentWriter
 from mainspring.settings.load import effective, load_project
 from mainspring.settings.log_key import log_key
@@ -134,8 +133,8 @@ class _Registry:
 def test_drift_says_what_it_does_not_watch_and_alarms_of_none_of_it(project):
     loaded = with_log(project, "{drop: [temp]}\ndrift: {reference: training}")
     rows = pa.table({"temp": [float(n % 7) for n in range(500)], "town": ["Ulm"] * 500})
-    profile = fit_profile(rows, (Feature("temp", "float"), Feature("town", "str")), [0.5] * 500)
-    (project / PROFILE).write_bytes(to_json(profile))
+    columns = {name: rows.column(name) for name in rows.column_names} | {"prediction": pa.chunked_array([[0.5] * 500])}
+    write_profile(fit_profile(columns, (Feature("temp", "float"), Feature("town", "str"))), project)
     one = Concealment(["temp"], [], b"k" * 32)
     log = logged(loaded, *(row(f"q{n}", "eva") for n in range(200)), concealment=one)
     report = LaptopDrift(loaded, _Registry(project), log).run("1", AT)

@@ -15,6 +15,7 @@ def main() -> None:
         label_commands,
         loop_commands,
         model_commands,
+        performance_commands,
         project_commands,
         serving_commands,
         skew_commands,
@@ -32,6 +33,7 @@ def main() -> None:
         label_commands,
         alert_commands,
         skew_commands,
+        performance_commands,
         keeping_commands,
         demo_commands,
     )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mainspring.settings.load import LoadedProject
 
 _ORDER = (
-    "init", "check", "train", "run", "up", "status", "predict", "score", "logs", "labels", "drift", "skew",
+    "init", "check", "train", "run", "up", "status", "predict", "score", "logs", "labels", "drift", "skew", "performance",
     "alerts", "notify", "retrain", "rollout", "ledger", "adopt", "data", "config", "schema", "doctor", "gc",
 )  # fmt: skip
 

@@ -10,6 +10,7 @@ from mainspring.cli.app import AsJson, Project, app, load
 from mainspring.cli.output import doing, print_json, print_table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from mainspring.loop.wishes import Wish
@@ -65,29 +66,82 @@ def status(project: Project = None, as_json: AsJson = False) -> None:
             print(f"{name:<11} {text}")
 
 
-@app.command(epilog="Example: mainspring drift --now")
+@app.command(epilog="Example: mainspring drift --now, or mainspring drift --from warehouse --since 2026-05-01")
 def drift(
     project: Project = None,
     now: Annotated[bool, typer.Option("--now", help="Compute the report of the newest whole window first.")] = False,
+    origin: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            help="Look at a table instead: a source of mainspring.yaml, Parquet files by path or pattern, or a URL of "
+            "DuckDB, PostgreSQL, Spark or BigQuery, where it is counted.",
+        ),
+    ] = "",
+    table: Annotated[str, typer.Option("--table", help="The table or view. Default: that of the source.")] = "",
+    time: Annotated[str, typer.Option("--time", help="Its column of event time. Default: that of the source.")] = "",
+    since: Annotated[str, typer.Option("--since", help="Rows from this instant on. Default: all rows.")] = "",
+    until: Annotated[str, typer.Option("--until", help="Rows before this instant. Default: now.")] = "",
+    column: Annotated[
+        list[str] | None,
+        typer.Option("--column", help="FEATURE=COLUMN, where the table names it otherwise. Repeat it."),
+    ] = None,
+    trailing: Annotated[
+        bool, typer.Option("--trailing", help="Count the weeks before the window as well, as a second reference.")
+    ] = False,
+    version: Annotated[
+        str, typer.Option("--version", help="The version whose reference it is. Default: what serves.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """The newest drift report: each feature and the prediction against training and the weeks before."""
     from mainspring.drift.page import rows_of
-    from mainspring.platforms.drift import newest_report
 
     with doing("comparing windows"):
-        report, page = newest_report(load(project), compute=now)
+        if origin:
+            from mainspring.platforms.drift_table import TableWish, report_on_table
+
+            wish = TableWish(origin, table, time, since, until, tuple(column or ()), version, trailing)
+            report, page = report_on_table(load(project), wish)
+        else:
+            from mainspring.platforms.drift import newest_report
+
+            _only_with_from(
+                {
+                    "--table": table,
+                    "--time": time,
+                    "--since": since,
+                    "--until": until,
+                    "--column": column,
+                    "--trailing": trailing,
+                    "--version": version,
+                }
+            )
+            report, page = newest_report(load(project), compute=now)
     if as_json:
         print_json(report)
         return
     print(
         f"version {report.version}, {report.current.start:%Y-%m-%d %H:%M} to {report.current.end:%Y-%m-%d %H:%M} UTC,"
     )
-    print(f"{report.rows:,} predictions: {report.verdict}, {report.reason}")
-    print_table(["feature", "against", "KS", "PSI", "KL", "limit", "", "what moved most"], rows_of(report))
+    print(f"{report.rows:,} {'rows' if origin else 'predictions'}: {report.verdict}, {report.reason}")
+    head = ["feature", "against", "KS", "PSI", "limit", "", "importance", "moves answers by", "what happened"]
+    print_table(head, rows_of(report))
+    if report.sure_in_words not in report.reason:
+        print(report.sure_in_words)
     if report.unwatched:
         print(report.unwatched_in_words)
     print(f"page: {page}")
+
+
+def _only_with_from(given: Mapping[str, object]) -> None:
+    from mainspring.domain.errors import ConfigError
+
+    names = [name for name, value in given.items() if value]
+    if names:
+        raise ConfigError(
+            f"{', '.join(names)} is about a table", valid="together with --from", next_step="mainspring drift --help"
+        )
 
 
 @app.command(epilog="Example: mainspring retrain --why 'the sensors were replaced'")

@@ -145,15 +145,15 @@ def doctor(project: Project = None, as_json: AsJson = False) -> None:
     from mainspring.platforms.doctor import examine
     from mainspring.platforms.notifying import troubles
 
-    settings, alerts = None, []
+    loaded, alerts = None, []
     try:
         loaded = load(project)
-        settings, alerts = loaded.settings, troubles(loaded.paths)
+        alerts = troubles(loaded.paths)
     except MainspringError:
         if project is not None:
             raise
         # Outside a project, or in one that mainspring check has something to say about: the machine is the same.
-    findings = examine(settings, alerts)
+    findings = examine(loaded, alerts)
     if as_json:
         print_json(findings)
     else:

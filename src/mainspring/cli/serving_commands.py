@@ -66,6 +66,40 @@ def logs_(
     print_table(header, [in_words(row, labels=labels) for row in rows], empty="no prediction is logged")
 
 
+@logs.command("check", epilog="Example: mainspring logs check --rows")
+def logs_check(
+    context: typer.Context,
+    project: Project = None,
+    rows: Annotated[
+        bool, typer.Option("--rows", help="Read every row, not only what the sink says of each hour.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare what was sent to the log's sink with what is there: counts and digests of every hour, doubles, nulls, gaps.
+
+    Ends with 1 when something is not there as it was sent; what only waits for its turn is no fault.
+    """
+    from mainspring.cli.output import doing
+    from mainspring.platforms.sink import check_sink
+
+    with doing("asking the sink"):
+        done = check_sink(load(project or context.obj), rows=rows)
+    if as_json:
+        print_json(done)
+    else:
+        print_table(
+            ["hour (UTC)", "problem", "rows", "what"],
+            [[f"{one.hour:%Y-%m-%d %H}:00", one.problem, one.rows, one.text] for one in done.flaws],
+            empty="everything that was sent is there",
+        )
+        for begins, ends in done.gaps:
+            print(f"no row from {begins:%Y-%m-%d %H:%M} to {ends:%Y-%m-%d %H:%M} UTC")
+        others = f"; {done.others:,} hours of other writers" if done.others else ""
+        print(f"{done.rows:,} rows in {done.hours:,} hours were compared{others}")
+    if not done.fine:
+        raise typer.Exit(1)
+
+
 @logs.command("forget", epilog="Example: mainspring logs forget --entity user=4711 --dry-run")
 def logs_forget(
     context: typer.Context,
@@ -96,8 +130,12 @@ def logs_forget(
     if done.dry_run:
         unread = f", {done.unread:,} of them not in files yet" if done.unread else ""
         print(f"{done.rows:,} rows in {done.files:,} files would be forgotten, by {columns}{unread}; nothing was done")
+        if done.in_sink:
+            print(f"{done.in_sink:,} rows would be forgotten in the log's sink")
         return
     print(f"{done.rows:,} rows in {done.files:,} files are forgotten, by {columns}")
+    if done.in_sink:
+        print(f"{done.in_sink:,} rows are forgotten in the log's sink")
     if done.still_open:
         print(f"{done.still_open} open segments hold their bytes until the predictor closes them, within the hour")
     if done.damaged:

@@ -60,7 +60,7 @@ def estimate(
     if len(names) < 2:
         return Estimate(value, rows=len(known), blocks=len(names), confidence=confidence)
     draws = _draws(len(names), repetitions, seed)
-    low, high = _ends(_drawn(metric, known, answered, of_row, draws), confidence)
+    low, high = _ends(weighted(metric, known, answered, of_row, draws), confidence)
     return Estimate(value, low, high, len(known), len(names), confidence)
 
 
@@ -86,19 +86,26 @@ def estimate_gain(
     if len(names) < 2:
         return Estimate(value, rows=len(known), blocks=len(names), confidence=confidence)
     draws = _draws(len(names), repetitions, seed)
-    ours, theirs = (_drawn(metric, known, one, of_row, draws) for one in (left, right))
+    ours, theirs = (weighted(metric, known, one, of_row, draws) for one in (left, right))
     low, high = _ends([sign * (one - other) for one, other in zip(ours, theirs, strict=True)], confidence)
     return Estimate(value, low, high, len(known), len(names), confidence)
 
 
-def _drawn(metric: str, known: Any, answered: Any, of_row: Any, draws: Any) -> list[float]:
-    """The metric for each draw of blocks. Rows are put in order once: sorting what is sorted costs next to nothing."""
+def weighted(metric: str, truth: Any, outputs: Any, of_row: Any, draws: Any) -> list[float]:
+    """The metric for each of `draws` [draws, blocks], in which a block's rows count so often; `of_row` [rows] is each row's block.
+
+    Rows are put in order once: sorting what is sorted costs next to nothing.
+
+    >>> import numpy as np
+    >>> weighted("mae", np.array([1.0, 2.0, 3.0]), np.zeros(3), np.array([0, 1, 1]), np.array([[1.0, 0.0], [0.0, 1.0]]))
+    [1.0, 2.5]
+    """
     import numpy as np
 
-    if answered.ndim == 1:
-        order = np.argsort(answered, kind="stable")
-        known, answered, of_row = known[order], answered[order], of_row[order]
-    return [score(metric, known, answered, weights[of_row]) for weights in draws]
+    if outputs.ndim == 1:
+        order = np.argsort(outputs, kind="stable")
+        truth, outputs, of_row = truth[order], outputs[order], of_row[order]
+    return [score(metric, truth, outputs, weights[of_row]) for weights in draws]
 
 
 def _draws(blocks: int, repetitions: int, seed: int) -> Any:

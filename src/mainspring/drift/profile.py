@@ -1,113 +1,150 @@
-"""Profiles: a feature's reference as quantile edges or categories, and windows as counts over them.
+"""A profile: the reference of a model version, as cells and counts of every feature and of the prediction.
 
-A profile is fitted once, on the rows a model was trained on; every later window is only counts over the same cells, which
-add up: a week is the sum of its days. Nulls, values below and above every edge and new categories have cells of their
-own, and nothing aborts: an empty window, a column of nulls or an infinity is a count like any other.
+It is fitted once, on the rows that a model was trained on, and for the prediction on rows that the model did not see:
+on its own rows a model is too sure. Every later window is only counts over the same cells.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import add
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from mainspring.domain.model_version import Feature
+import numpy as np
+from numpy.typing import NDArray
+
+from mainspring.domain.model_version import Feature, Signature
+from mainspring.drift.cells import Cells, Counts, Windows, total
+from mainspring.drift.counting import count
+from mainspring.drift.fitting import fit_cells
+from mainspring.drift.placing import windowed
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MOST_EDGES = 512
-MOST_CATEGORIES = 1000
 PREDICTION = "prediction"
+"""The chance of the positive class, the value, or of several classes the one that is predicted."""
+CONFIDENCE = "prediction.confidence"
+"""Of several classes the chance of the one that is predicted."""
+MOST_WINDOWS = 400
+"""More windows than a year has days make no better calibration, and a larger file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cells:
-    """The cells of one feature. Numbers: `edges` e0 < e1 < ... make the cells (e(i-1), e(i)], below e0 and above the last.
-    Text: one cell for each of `categories`, and one for new ones.
-    """
-
-    edges: tuple[float, ...] = ()
-    categories: tuple[str, ...] = ()
-    text: bool = False
-
-    @property
-    def size(self) -> int:
-        """Number of cells, without that for nulls."""
-        return len(self.categories) + 1 if self.text else len(self.edges) + 1
-
-    def label(self, cell: int) -> str:
-        """A cell in the feature's own units."""
-        if self.text:
-            return self.categories[cell] if cell < len(self.categories) else "new category"
-        if not self.edges:
-            return "all"
-        if cell == 0:
-            return f"<= {self.edges[0]:g}"
-        if cell == len(self.edges):
-            return f"> {self.edges[-1]:g}"
-        low, high = self.edges[cell - 1 : cell + 1]
-        # A value with a cell of its own has its lower edge just below it.
-        return f"{high:g}" if math.nextafter(high, -math.inf) == low else f"{low:g} to {high:g}"
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """One feature of one window: rows in each cell, and nulls."""
-
-    cells: tuple[int, ...]
-    nulls: int = 0
-
-    @property
-    def rows(self) -> int:
-        """All rows."""
-        return sum(self.cells) + self.nulls
-
-    def __add__(self, other: Counts) -> Counts:
-        if len(self.cells) != len(other.cells):
-            raise ValueError(f"counts over {len(self.cells)} and {len(other.cells)} cells do not add up")
-        return Counts(tuple(map(add, self.cells, other.cells)), self.nulls + other.nulls)
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Profile:
-    """The reference of a model version: the cells of every feature and of the prediction, and its counts."""
+    """The reference of a model version.
+
+    `cells` and `counts` are by feature, and by `PREDICTION` and `CONFIDENCE`; `windows` are the reference's own windows of
+    `every_seconds`, the newest `MOST_WINDOWS` of them, where its rows have times.
+    """
 
     cells: dict[str, Cells]
     counts: dict[str, Counts]
-    rows: int = 0
-    about: dict[str, str] = field(default_factory=dict)
+    windows: dict[str, Windows] = field(default_factory=dict)
+    every_seconds: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        """Rows of the reference."""
+        return max((one.rows for one in self.counts.values()), default=0)
+
+    def beside(self, other: Profile) -> Profile:
+        """Both as one: features are of the training rows, the prediction is of others."""
+        return Profile(
+            self.cells | other.cells,
+            self.counts | other.counts,
+            self.windows | other.windows,
+            self.every_seconds or other.every_seconds,
+        )
 
 
-def fit_profile(rows: pa.Table, features: Sequence[Feature], predictions: Sequence[float]) -> Profile:
-    """The profile of `rows`; `predictions` are of rows the model did not see: on its own rows it is too sure."""
-    import numpy as np
+def fit_profile(
+    columns: Mapping[str, pa.ChunkedArray],
+    features: Sequence[Feature] = (),
+    times: NDArray[np.datetime64] | None = None,
+    every: timedelta | None = None,
+) -> Profile:
+    """The profile of a reference's columns; those that are no feature are taken by their Arrow type.
+
+    `times` are the rows' event times (datetime64, UTC; NaT is in no window); with `every` the reference's own windows of that
+    length are counted as well. Use `prediction_columns` for what a model answered.
+    """
+    typed = {one.name: one.type for one in features}
+    cells, counts, windows = {}, {}, {}
+    place = None if times is None or every is None or not len(times) else _Placed.of(times, every)
+    for name, given in columns.items():
+        column = as_declared(given, typed.get(name, ""))
+        cells[name] = fit_cells(column, "category" if _is_text(typed, name) else None)
+        counts[name] = count(cells[name], column)
+        if place is not None:
+            windows[name] = place.windows(cells[name], column)
+    return Profile(cells, counts, windows, every.total_seconds() if every is not None and windows else 0.0)
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """Rows in order of their windows: `order` their places, window w from `bounds[w]` to `bounds[w + 1]`."""
+
+    starts: NDArray[np.datetime64]
+    order: Any
+    bounds: Any
+
+    @staticmethod
+    def of(times: NDArray[np.datetime64], every: timedelta) -> _Placed:
+        at = times.astype("datetime64[us]")
+        known = np.flatnonzero(~np.isnat(at))
+        length = every // timedelta(microseconds=1)
+        window = at[known].astype(np.int64) // length
+        # Counting in order of time is the same as counting by row: rows are mostly in that order already.
+        order = known[np.argsort(window, kind="stable")]
+        found, first = np.unique(np.sort(window), return_index=True)
+        bounds = np.append(first, len(known))[-MOST_WINDOWS - 1 :]
+        return _Placed((found[-MOST_WINDOWS:] * length).astype("datetime64[us]"), order, bounds)
+
+    def windows(self, cells: Cells, column: pa.ChunkedArray) -> Windows:
+        import pyarrow as pa
+
+        ordered = column.take(pa.array(self.order[self.bounds[0] :]))
+        window = np.repeat(np.arange(len(self.starts)), np.diff(self.bounds))
+        found = windowed(cells, ordered, window, len(self.starts))
+        counts = np.zeros((len(self.starts), cells.width), np.int32)
+        counts[found.windows, found.places] = found.rows
+        return Windows(self.starts, counts)
+
+
+def as_declared(column: pa.ChunkedArray, kind: str) -> pa.ChunkedArray:
+    """A column of the training rows as a predictor logs it: categories may be numbers there, and are text in the log."""
     import pyarrow as pa
 
-    cells: dict[str, Cells] = {}
-    for feature in features:
-        column = rows.column(feature.name)
-        text = feature.type in ("str", "category")
-        cells[feature.name] = _categories(column) if text else _edges(_numbers(column))
-    cells[PREDICTION] = _edges(np.asarray(predictions, np.float64))
-    counted = {name: count(one, rows.column(name)) for name, one in cells.items() if name != PREDICTION}
-    counted[PREDICTION] = count(cells[PREDICTION], pa.chunked_array([pa.array(list(predictions), pa.float64())]))
-    return Profile(cells, counted, rows.num_rows)
+    if kind not in ("str", "category") or pa.types.is_dictionary(column.type):
+        return column
+    return column.cast(pa.string())
 
 
-def count(cells: Cells, column: pa.ChunkedArray) -> Counts:
-    """Counts of a column over the cells; NaN counts as null."""
-    import numpy as np
+def _is_text(typed: Mapping[str, str], name: str) -> bool:
+    return typed.get(name) in ("str", "category")
 
-    if cells.text:
-        return _count_text(cells, column)
-    values = _numbers(column)
-    known = values[~np.isnan(values)]
-    places = np.searchsorted(np.array(cells.edges), known, side="left")
-    found = np.bincount(places, minlength=cells.size)
-    return Counts(tuple(int(one) for one in found), int(len(values) - len(known)))
+
+def prediction_columns(outputs: NDArray[np.float64], signature: Signature) -> dict[str, pa.ChunkedArray]:
+    """What a model answered, as columns of a profile. `outputs` is [rows] or [rows, 1], or of several classes [rows, classes].
+
+    >>> found = prediction_columns(np.array([[0.2, 0.7, 0.1]]), Signature("multiclass", (), classes=("a", "b", "c")))
+    >>> {name: column.to_pylist() for name, column in found.items()}
+    {'prediction': ['b'], 'prediction.confidence': [0.7]}
+    """
+    import pyarrow as pa
+
+    values = np.asarray(outputs, np.float64)
+    if signature.task != "multiclass":
+        return {PREDICTION: pa.chunked_array([pa.array(values.reshape(len(values), -1)[:, 0], pa.float64())])}
+    names = pa.array(signature.classes, pa.string())
+    best = values.argmax(axis=1) if len(values) else np.empty(0, np.int64)
+    confidence = values.max(axis=1) if len(values) else np.empty(0)
+    return {
+        PREDICTION: pa.chunked_array([names.take(pa.array(best, pa.int64()))]),
+        CONFIDENCE: pa.chunked_array([pa.array(confidence, pa.float64())]),
+    }
 
 
 def count_window(profile: Profile, columns: Mapping[str, pa.ChunkedArray]) -> dict[str, Counts]:
@@ -115,67 +152,11 @@ def count_window(profile: Profile, columns: Mapping[str, pa.ChunkedArray]) -> di
     return {name: count(cells, columns[name]) for name, cells in profile.cells.items() if name in columns}
 
 
-def add_up(windows: Sequence[Mapping[str, Counts]]) -> dict[str, Counts]:
-    """The sum of several windows."""
-    total: dict[str, Counts] = {}
-    for window in windows:
-        for name, counts in window.items():
-            total[name] = total[name] + counts if name in total else counts
-    return total
-
-
-def _edges(values: Any) -> Cells:
-    import numpy as np
-
-    known = values[np.isfinite(values)]
-    if not len(known):
-        return Cells()
-    quantiles = np.unique(np.quantile(known, np.linspace(0, 1, MOST_EDGES + 1), method="inverted_cdf"))
-    # A value with more than its share of the mass gets a cell of its own: an edge just below it.
-    heavy, counts = np.unique(known, return_counts=True)
-    heavy = heavy[counts > len(known) / MOST_EDGES]
-    below = np.nextafter(heavy, -np.inf)
-    return Cells(edges=tuple(float(edge) for edge in np.unique(np.concatenate([quantiles, heavy, below]))))
-
-
-def _categories(column: pa.ChunkedArray) -> Cells:
-    import pyarrow.compute as pc
-
-    counted = pc.value_counts(_text(column).drop_null())
-    found = sorted(
-        zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True),
-        key=lambda pair: (-pair[1], pair[0]),
-    )
-    return Cells(categories=tuple(name for name, _ in found[:MOST_CATEGORIES]), text=True)
-
-
-def _count_text(cells: Cells, column: pa.ChunkedArray) -> Counts:
-    import pyarrow.compute as pc
-
-    places = {name: place for place, name in enumerate(cells.categories)}
-    counts, nulls = [0] * cells.size, 0
-    for one in pc.value_counts(_text(column)).to_pylist():
-        if one["values"] is None:
-            nulls += one["counts"]
-        else:
-            counts[places.get(one["values"], cells.size - 1)] += one["counts"]
-    return Counts(tuple(counts), nulls)
-
-
-def _text(column: pa.ChunkedArray) -> Any:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    text = column.cast(pa.string()).combine_chunks()
-    # Where text is missing a predictor answers with "".
-    return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
-
-
-def _numbers(column: Any) -> Any:
-    import pyarrow as pa
-
-    if pa.types.is_boolean(column.type):
-        column = column.cast(pa.uint8())
-    return column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+def add_up(profile: Profile, windows: Sequence[Mapping[str, Counts]]) -> dict[str, Counts]:
+    """The sum of several windows, for the features that any of them has."""
+    found: dict[str, Counts] = {}
+    for name, cells in profile.cells.items():
+        there: list[Any] = [window[name] for window in windows if name in window]
+        if there:
+            found[name] = total(there, cells)
+    return found

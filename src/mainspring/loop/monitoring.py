@@ -50,14 +50,23 @@ def drift(platform: Platform) -> Outcome:
         platform.ledger.put_state(state)
         return STILL
     drifted = [one for one in report.features if one.drifted and one.reference == report.acted_on]
-    numbers = {one.feature: {"psi": one.psi, "ks": one.ks, "kl": one.kl, "rows": one.current_rows} for one in drifted}
+    numbers = {
+        one.feature: {
+            "psi": one.psi,
+            "ks": one.ks,
+            "kl": one.kl,
+            "t": one.t,
+            "limit": one.threshold,
+            "rows": one.current_rows,
+        }
+        for one in drifted
+    }
     what = f"drift alarm for version {stable}"
     decision = Decision(f"alarm:{report.id}", "alarm", what, report.reason, "loop", at, stable, "", numbers)
     will = {
         "on_alarm": "retrain, when cooldown and budget allow",
         "on_regret": "ask whether a retraining would pay, as every week",
     }
-    rate = report.false_alarm_rate
     alert = Alert(
         decision.id,
         # Names alone: a reason may name values, and those of a text column may be a person's.
@@ -66,10 +75,8 @@ def drift(platform: Platform) -> Outcome:
         "warning",
         "mainspring drift",
         will.get(platform.settings.retrain.policy, "do nothing: the policy does not act on alarms"),
-        since=report.current.start,
-        sure="the threshold is a convention, and carries no false-alarm rate"
-        if rate is None
-        else f"{rate:.1%} of windows without drift alarm as this one does",
+        since=report.since or report.current.start,
+        sure=report.sure_in_words,
         detail=report.reason,
     )
     platform.ledger.append(decision, state=state | owed(alert))

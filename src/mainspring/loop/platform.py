@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from mainspring.domain.drift_report import DriftReport
+from mainspring.domain.performance_report import PerformanceReport
 from mainspring.domain.rollout import Arm, ArmCounts, Rollout
 from mainspring.ports import (
     Clock,
@@ -37,6 +38,18 @@ class DriftJob(Protocol):
 
     def run(self, version: str, at: datetime) -> DriftReport:
         """The report for the window that ended at `at`; written where people find it."""
+        ...
+
+
+class PerformanceJob(Protocol):
+    """Says what versions achieved, what is to be expected, and whether the one in service became worse."""
+
+    def run(self, version: str, at: datetime) -> PerformanceReport:
+        """The report on whole days up to `at`, `version` being in service; written where people find it."""
+        ...
+
+    def latest(self) -> PerformanceReport | None:
+        """The newest report, None before the first."""
         ...
 
 
@@ -120,3 +133,4 @@ class Platform:
     tests: RolloutTests
     record_failures: Callable[[], int]
     collector: Collector | None = None
+    performance: PerformanceJob | None = None

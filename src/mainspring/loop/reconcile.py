@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mainspring.domain.errors import TemporaryError
-from mainspring.loop import alerts, keep, monitoring, requests, rollouts, runs
+from mainspring.loop import alerts, keep, monitoring, performing, requests, rollouts, runs
 from mainspring.loop.outcome import MOVED, WAITING, Outcome
 from mainspring.loop.platform import Platform
 from mainspring.loop.setbacks import Setbacks
@@ -43,6 +43,7 @@ CHORES: dict[str, Chore] = {
     # A window is reported on for the version that served in it, before a rollout puts another one there.
     "log": monitoring.log,
     "drift": monitoring.drift,
+    "performance": performing.performance,
     "requests": requests.turn,
     "first": runs.request_first,
     "run": runs.turn,

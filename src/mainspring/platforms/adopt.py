@@ -15,7 +15,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast, get_args
 
-from mainspring.domain.codec import to_json
 from mainspring.domain.decision import Decision
 from mainspring.domain.errors import ConfigError, TrainingError
 from mainspring.domain.metric import Task
@@ -188,9 +187,12 @@ def _exported(
     folder: Path,
     notes: list[str],
 ) -> Proof:
-    from mainspring.drift.profile import fit_profile
-    from mainspring.platforms.steps import PROFILE, replay
-    from mainspring.platforms.steps.evaluation import first_of
+    import numpy as np
+    import pyarrow as pa
+
+    from mainspring.drift.storage import write_profile
+    from mainspring.platforms.drift_reference import reference_profile
+    from mainspring.platforms.steps import replay
     from mainspring.registry.export import Trained, export
     from mainspring.registry.original import answers
     from mainspring.sources.digest import describe
@@ -212,8 +214,8 @@ def _exported(
         ) from error
     served = replay(folder, done.card, plain)
     matched, metrics = compared(wish, rows, served, done.card)
-    profile = fit_profile(rows, done.card.signature.features, [float(one) for one in first_of(served)])
-    (folder / PROFILE).write_bytes(to_json(profile))
+    answered = pa.table({"output": pa.array(np.asarray(served, np.float64).reshape(rows.num_rows, -1).tolist())})
+    write_profile(reference_profile(rows, answered, done.card.signature), folder)
     digest = describe(table, str(wish.reference), time=None).digest
     from mainspring.settings.load import masked_url
 

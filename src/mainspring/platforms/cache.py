@@ -20,12 +20,12 @@ from typing import Any
 
 import mainspring
 from mainspring.adapters.parquet.labels import ParquetLabels
-from mainspring.adapters.sql.source import SqlSource
 from mainspring.domain.time import utc
+from mainspring.platforms.opened import opened_sources
 from mainspring.settings.load import LoadedProject
 from mainspring.sources.digest import content_digest
 from mainspring.sources.files import connect
-from mainspring.sources.open import OpenedSource, open_sources
+from mainspring.sources.open import OpenedSource
 
 _UPSTREAM: dict[str, tuple[str, ...]] = {
     "ingest": (),
@@ -87,7 +87,7 @@ def _sources(loaded: LoadedProject, known_at: datetime) -> list[Any]:
 
     memo_file = loaded.paths.steps / _MEMO
     memo: dict[str, Any] = json.loads(memo_file.read_bytes()) if memo_file.exists() else {}
-    opened = open_sources(loaded.settings.sources, loaded.paths.root, sql=SqlSource)
+    opened = opened_sources(loaded)
     found: dict[str, Any] = {}
     for name, source in opened.items():
         key = json.dumps([name, source.state()], default=str)

@@ -78,6 +78,8 @@ def check_project(folder: Path, begin: Callable[[str], None], tell: Callable[[Ch
                 done.append(_checked("recipe", _served_only, bench))
                 tell(done[-1])
                 break
+            if name == "sink" and not (done[0].status == "passed" and bench.loaded.settings.log.sink):
+                continue
             if name == "expectations" and not (folder / EXPECTATIONS_FILE).is_file():
                 continue
             if done and done[-1].status != "passed":
@@ -149,6 +151,14 @@ def _sources(bench: _Bench) -> str:
         span = f", {first:%Y-%m-%d} to {last:%Y-%m-%d}" if at else ""
         found.append(f"{name}: {rows:,} rows x {_count(len(names), 'column')}{span}")
     return "; ".join(found)
+
+
+def _sink(bench: _Bench) -> str:
+    from mainspring.platforms.sink import hour_store
+
+    sink = bench.loaded.settings.log.sink
+    assert sink is not None
+    return f"{sink.url}: {hour_store(bench.loaded, sink).try_out()}"
 
 
 def _questions(bench: _Bench) -> str:
@@ -291,6 +301,7 @@ def _count(number: int, noun: str) -> str:
 _CHECKS: dict[str, Callable[[_Bench], str]] = {
     "configuration": _configuration,
     "sources": _sources,
+    "sink": _sink,
     "questions": _questions,
     "expectations": _expectations,
     "features": _features,

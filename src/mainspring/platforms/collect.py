@@ -14,6 +14,7 @@ from mainspring.adapters.mlflow.registry import MlflowRegistry
 from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
 from mainspring.adapters.processes.locks import held
 from mainspring.adapters.processes.server import ENDPOINT, look
+from mainspring.adapters.sinks.state import SentHour
 from mainspring.adapters.sql.ledger import SqliteLedger
 from mainspring.domain.errors import MainspringError
 from mainspring.loop.keep import doomed, reasons
@@ -22,6 +23,7 @@ from mainspring.loop.outcome import MOVED
 from mainspring.loop.platform import Doomed, Platform
 from mainspring.loop.state import COLLECT_WANTED, RUN, RunRequest, read, rollout_of
 from mainspring.platforms.lease import lease
+from mainspring.platforms.sink import required_shipper, sent_before
 from mainspring.ports import Ledger
 from mainspring.serving.process import LOCK
 from mainspring.settings.load import LoadedProject
@@ -84,6 +86,13 @@ class LaptopCollector:
         for hour in self._old_hours(now):
             total += _size(hour)
             self._log.remove_hour(hour)
+        keep, sink = self._loaded.settings.keep.log, self._loaded.settings.log.sink
+        if keep is not None and sink is not None:
+            try:
+                total += sum(one.bytes for one in required_shipper(self._loaded).remove_older(now - keep))
+            except MainspringError as error:
+                # It stays until the next sweep; nothing else waits for it.
+                Log().warning("old hours of the log stay in its sink", sink=sink.url, why=error.what)
         return total
 
     def plan(self, now: datetime) -> Plan:
@@ -101,6 +110,8 @@ class LaptopCollector:
         for hour in self._old_hours(now):
             why = "older than keep.log"
             going.append(Going("log", f"{hour.parent.name}/{hour.name}", _size(hour), why))
+        for sent in self._old_sent(now):
+            going.append(Going("log", f"{sent.at:%Y-%m-%d %H}:00 in the sink", sent.bytes, "older than keep.log"))
         return Plan(tuple(going), stay)
 
     def left_over(self, known: Collection[str]) -> list[Leftover]:
@@ -130,6 +141,10 @@ class LaptopCollector:
     def _old_hours(self, now: datetime) -> list[Path]:
         keep = self._loaded.settings.keep.log
         return [] if keep is None else self._log.older(now - keep)
+
+    def _old_sent(self, now: datetime) -> list[SentHour]:
+        keep, sink = self._loaded.settings.keep.log, self._loaded.settings.log.sink
+        return [] if keep is None or sink is None else sent_before(self._loaded, sink, now - keep)
 
 
 def plan(loaded: LoadedProject) -> Plan:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from mainspring.settings.load import LoadedProject
 from mainspring.settings.project import ProjectSettings, ServingSettings
 
 _PARTS = {
@@ -42,14 +43,13 @@ class Finding:
     remedy: str = ""
 
 
-def examine(settings: ProjectSettings | None = None, alerts: Sequence[str] = ()) -> list[Finding]:
-    """Look at Python, the packages, the project's port, the disk, the GPU and the tools; without a project the default port.
-
-    `alerts`: what does not get through to people, in words.
-    """
-    port = (settings.serving if settings is not None else ServingSettings()).port
-    told = [] if settings is None else _channels(settings, alerts)
-    return [_python(), *_packages(), _port(port), _disk(), _gpu(), *_tools(), *told]
+def examine(loaded: LoadedProject | None = None, alerts: Sequence[str] = ()) -> list[Finding]:
+    """Look at Python, the packages, the project's port and log sink, the disk, the GPU and the tools; without a project the
+    default port. `alerts`: what does not get through to people, in words."""
+    port = (loaded.settings.serving if loaded is not None else ServingSettings()).port
+    sink = _sink(loaded) if loaded is not None else []
+    told = _channels(loaded.settings, alerts) if loaded is not None else []
+    return [_python(), *_packages(), _port(port), *sink, _disk(), _gpu(), *_tools(), *told]
 
 
 def _channels(settings: ProjectSettings, alerts: Sequence[str]) -> list[Finding]:
@@ -101,6 +101,24 @@ def _port(port: int) -> Finding:
                 part, "in use" if error.errno == errno.EADDRINUSE else str(error.strerror), False, True, remedy
             )
     return Finding(part, "free", True, True)
+
+
+def _sink(loaded: LoadedProject) -> list[Finding]:
+    """Whether the log's sink takes something, and how much waits for it."""
+    from mainspring.domain.errors import MainspringError
+    from mainspring.platforms.sink import backlog, hour_store
+
+    sink = loaded.settings.log.sink
+    if sink is None:
+        return []
+    part = f"log sink {sink.url}"
+    try:
+        found = hour_store(loaded, sink).try_out()
+        waiting = backlog(loaded, sink)
+    except MainspringError as error:
+        return [Finding(part, error.what, False, remedy=error.next_step or error.valid)]
+    rows = f"; {waiting.rows:,} rows wait" if waiting.hours else ""
+    return [Finding(part, found + rows, True)]
 
 
 def _disk() -> Finding:

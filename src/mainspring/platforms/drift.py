@@ -2,82 +2,165 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mainspring.domain.codec import from_json, to_json
-from mainspring.domain.drift_report import DriftReport
-from mainspring.domain.errors import NotFound
+from mainspring.domain.drift_report import DriftReport, ReferenceName
+from mainspring.domain.errors import DataError, NotFound
 from mainspring.domain.time import TimeWindow, floor_to
+from mainspring.drift.cells import Counts, Integers
+from mainspring.drift.decide import calibrating_windows
 from mainspring.drift.page import page
-from mainspring.drift.profile import PREDICTION, Counts, Profile, add_up, count_window
-from mainspring.drift.report import report
-from mainspring.platforms.steps import PROFILE
+from mainspring.drift.profile import CONFIDENCE, PREDICTION, Profile
+from mainspring.drift.report import Exact, drifted, report
+from mainspring.drift.statistics import ks_exact
+from mainspring.drift.storage import read_profile
+from mainspring.drift.telling import told
+from mainspring.drift.windows import Past, group_windows, past_of
+from mainspring.platforms.drift_counts import HourCounts
+from mainspring.platforms.drift_effects import effects_of, importance_of
+from mainspring.platforms.drift_rows import needed, values_of
 from mainspring.ports import ModelRegistry, PredictionLog
-from mainspring.prediction_log.requests import NEEDED, asked_once
+from mainspring.serving.runtime import load_card
 from mainspring.settings.load import LoadedProject
+from mainspring.telemetry.logs import Log
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-Places = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
-LATEST = "latest.json"
+_STILL_COMING = 3
+"""Newest windows that are counted again: rows come late."""
+LATEST, COUNTS = "latest.json", "counts"
+_VERSIONS_IN_MEMORY = 2
+"""Profiles with their windows are tens of megabytes; a version that was replaced may come back."""
 
 
 class LaptopDrift:
-    """`DriftJob` on the prediction log. Counts of each window are kept, so that a trailing reference is their sum."""
+    """`DriftJob` on the prediction log. Counts of each hour are kept, so that every window and reference is their sum."""
 
     def __init__(self, loaded: LoadedProject, registry: ModelRegistry, log: PredictionLog) -> None:
         self._settings = loaded.settings.drift
+        self._units = loaded.settings.features.units
         self._unwatched = {name for names in loaded.settings.concealed for name in names}
         self._folder = loaded.paths.drift
         self._registry = registry
         self._log = log
         self._profiles: dict[str, Profile] = {}
-        self._kept: dict[tuple[str, datetime], dict[str, Counts]] = {}
+        self._counts: dict[str, HourCounts] = {}
+        self._grouped: dict[str, dict[datetime, dict[str, Integers]]] = {}
         self._earlier: dict[str, list[DriftReport]] = {}
 
     def run(self, version: str, at: datetime) -> DriftReport:
         """The report for the window that ended at `at`; written as JSON and as a page."""
-        every = self._settings.every
-        window = TimeWindow(at - every, at)
-        profile = self._profile(version)
-        counts = self._counts(version, profile, window)
-        starts = [window.start - every * place for place in range(1, self._settings.trailing // every + 1)]
-        trailing = add_up([self._counts(version, profile, TimeWindow(start, start + every)) for start in starts])
-        earlier = self._before(version, at)
-        found = report(version, at, window, profile, counts, trailing, self._settings, earlier)
+        window = TimeWindow(at - self._settings.every, at)
+        before = TimeWindow(window.start - self._settings.trailing, window.start)
+        counts = self.counts(version)
+        profile, current, trailing = self._profiles[version], counts.of(window), counts.of(before)
+        found = report(
+            version,
+            at,
+            window,
+            profile,
+            current,
+            trailing,
+            self._settings,
+            self._before(version, at),
+            self._exact(version, window, before),
+            self._past(version, window),
+        )
         hidden = tuple(name for name in profile.cells if name in self._unwatched)
         found = replace(found, unwatched=hidden)
+        found = self._told(found, profile, current, {"training": profile.counts, "trailing": trailing})
         self._put(version, found)
         return found
 
-    def _profile(self, version: str) -> Profile:
-        if version not in self._profiles:
-            self._profiles[version] = from_json(Profile, (self._registry.fetch(version) / PROFILE).read_bytes())
-        return self._profiles[version]
+    def counts(self, version: str) -> HourCounts:
+        """The version's counts by hour. Errors: `DataError` for a version without a profile that can be read."""
+        if version not in self._counts:
+            for old in list(self._counts)[: 1 - _VERSIONS_IN_MEMORY]:
+                del self._counts[old], self._profiles[old]
+            folder = self._registry.fetch(version)
+            profile = read_profile(folder)
+            self._profiles[version] = profile
+            # The classes are in the model's card, and needed only where there are several.
+            classes = load_card(folder).signature.classes if CONFIDENCE in profile.cells else ()
+            self._counts[version] = HourCounts(
+                version,
+                profile,
+                self._log,
+                self._folder / version / COUNTS,
+                classes=classes,
+                unwatched=frozenset(self._unwatched),
+            )
+        return self._counts[version]
 
-    def _counts(self, version: str, profile: Profile, window: TimeWindow) -> dict[str, Counts]:
-        key = (version, window.start)
-        if key not in self._kept:
-            names = [name for name in profile.cells if name != PREDICTION and name not in self._unwatched]
-            columns = [*NEEDED, "version", "output", "flags", *(f"feature.{name}" for name in names)]
-            rows = self._log.read(window, columns)
-            self._kept[key] = _count(profile, rows, names, version)
-        oldest = window.end - self._settings.trailing - 2 * self._settings.every
-        for old in [one for one in self._kept if one[1] < oldest]:
-            del self._kept[old]
-        return self._kept[key]
+    def _past(self, version: str, current: TimeWindow) -> Past | None:
+        """The log's windows before `current`, as far back as alarms are calibrated on. Those that rows may still come to are
+        counted again.
+        """
+        if self._settings.statistic != "calibrated":
+            return None
+        every, profile = self._settings.every, self._profiles[version]
+        windows = (
+            self._settings.trailing // every + calibrating_windows(self._settings.rate) + self._settings.persistence
+        )
+        kept, counts = self._grouped.setdefault(version, {}), self._counts[version]
+        starts = [current.start - every * place for place in range(windows, 0, -1)]
+        hours = self._log.hours(TimeWindow(starts[0], current.start))
+        served = min(hours, default=current.start)
+        for place, start in enumerate(starts):
+            if start + every <= served and start not in kept:
+                continue
+            if start not in kept or windows - place <= _STILL_COMING:
+                found = counts.of(TimeWindow(start, start + every))
+                kept[start] = {
+                    name: group_windows(profile.cells[name], profile.counts[name], one.vector)
+                    for name, one in found.items()
+                }
+        for old in [start for start in kept if start < starts[0]]:
+            del kept[old]
+        there = [(np.datetime64(start.replace(tzinfo=None), "us"), kept[start]) for start in starts if start in kept]
+        return past_of([(start, one) for start, one in there if any(counts.any() for counts in one.values())])
+
+    def _exact(self, version: str, current: TimeWindow, trailing: TimeWindow) -> Exact:
+        """KS from the rows themselves. Training's rows are not at hand when a window is reported on."""
+
+        def exact(name: str, where: ReferenceName) -> float | None:
+            if where == "training" or name in (PREDICTION, CONFIDENCE):
+                return None
+            one, other = (
+                values_of(self._log.read(window, needed([name])), name, version) for window in (trailing, current)
+            )
+            return None if one is None or other is None else ks_exact(one, other)
+
+        return exact
+
+    def _told(
+        self,
+        found: DriftReport,
+        profile: Profile,
+        current: Mapping[str, Counts],
+        references: Mapping[ReferenceName, Mapping[str, Counts]],
+    ) -> DriftReport:
+        """The report with what each change means; what drifted is held against the model."""
+        folder, names = self._registry.fetch(found.version), sorted(drifted(found))
+        try:
+            reference = references[found.acted_on]
+            moved = effects_of(folder, self._log, found.current, names, profile.cells, reference) if names else {}
+        except Exception as error:
+            # Whatever the model cannot be asked for, the report stands without it.
+            Log().warning("what drift does to the predictions is not known", version=found.version, why=str(error))
+            moved = {}
+        importance = importance_of(folder)
+        return told(found, profile.cells, current, references, units=self._units, importance=importance, effects=moved)
 
     def _before(self, version: str, at: datetime) -> list[DriftReport]:
         if version not in self._earlier:
             folder = self._folder / version
-            paths = sorted(folder.glob("drift-*.json"))[-self._settings.persistence - 1 :] if folder.is_dir() else []
-            self._earlier[version] = [from_json(DriftReport, path.read_bytes()) for path in paths]
+            paths = sorted(folder.glob("drift-*.json"))[-self._settings.persistence - 2 :] if folder.is_dir() else []
+            self._earlier[version] = [one for path in paths if (one := _read(path)) is not None]
         return [one for one in self._earlier[version] if one.at < at]
 
     def _put(self, version: str, found: DriftReport) -> None:
@@ -87,14 +170,22 @@ class LaptopDrift:
         _replace(folder / f"{found.id}.html", page(found).encode())
         _replace(folder / f"{found.id}.json", raw)
         _replace(self._folder / LATEST, raw)
-        keep = self._settings.persistence + 1
+        keep = self._settings.persistence + 2  # The newest may be of the window that is reported on again.
         self._earlier[version] = [*self._before(version, found.at), found][-keep:]
 
 
 def latest(folder: Path) -> DriftReport | None:
     """The newest report, None before the first."""
     path = folder / LATEST
-    return from_json(DriftReport, path.read_bytes()) if path.exists() else None
+    return _read(path) if path.exists() else None
+
+
+def _read(path: Path) -> DriftReport | None:
+    """A report; None for one that an earlier mainspring wrote in other words: the next window has one again."""
+    try:
+        return from_json(DriftReport, path.read_bytes())
+    except DataError:
+        return None
 
 
 def newest_report(loaded: LoadedProject, *, compute: bool) -> tuple[DriftReport, Path]:
@@ -132,37 +223,6 @@ def _compute(loaded: LoadedProject) -> None:
 def window_end(at: datetime, every: timedelta) -> datetime:
     """The end of the newest whole window at an instant."""
     return floor_to(at, every)
-
-
-def _count(profile: Profile, rows: pa.Table, names: list[str], version: str) -> dict[str, Counts]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    rows = asked_once(rows, prefer=version)
-    columns: dict[str, Any] = {name: rows.column(f"feature.{name}") for name in names}
-    for name, places in _defaulted(rows.column("flags")).items():
-        if name in columns:
-            # What stood in was not observed: many defaults would make a cell of their own that no data has.
-            there = np.ones(rows.num_rows, np.bool_)
-            there[places] = False
-            columns[name] = pc.if_else(pa.array(there), columns[name], None)
-    # Predictions of another version are not this one's; features are the same whoever answered.
-    own = rows.filter(pc.equal(rows.column("version"), version)).column("output").to_pylist()
-    columns[PREDICTION] = pa.chunked_array([pa.array([max(one) for one in own], pa.float64())])
-    return count_window(profile, columns)
-
-
-def _defaulted(flags: pa.ChunkedArray) -> dict[str, Places]:
-    """Of each feature the rows in which a default stood in for it."""
-    import pyarrow.compute as pc
-
-    texts, rows = pc.list_flatten(flags), pc.list_parent_indices(flags)
-    found = {}
-    for text in texts.unique().to_pylist():
-        kind, _, name = text.partition(":")
-        if kind == "defaulted":
-            found[name] = rows.filter(pc.equal(texts, text)).to_numpy()
-    return found
 
 
 def _replace(path: Path, raw: bytes) -> None:

@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from mainspring.adapters.parquet.forgetting import Forgetting, LogForgetting
 from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
 from mainspring.adapters.processes.locks import locked
+from mainspring.adapters.sinks.forgetting import SunkForgetting
 from mainspring.adapters.sql.ledger import SqliteLedger
 from mainspring.domain.concealment import Concealment
 from mainspring.domain.decision import Decision
 from mainspring.domain.errors import ConfigError
 from mainspring.platforms.score_output import sweep_killed
+from mainspring.platforms.sink import shipper
 from mainspring.settings.load import LoadedProject
 from mainspring.settings.log_key import log_key
 
 NOT_REACHED = (
     "the project's sources, added labels, scored files, Feast's offline and online rows, training sets of runs, artifacts in "
-    "MLflow, drift reports (which name categories), and backups"
+    "MLflow, drift reports (which name categories), older states that a sink keeps by itself, and backups"
 )
 
 
@@ -39,6 +41,8 @@ class Forgotten:
     damaged: int
     dry_run: bool
     decision: str = ""
+    in_sink: int = 0
+    """Rows that went from the log's sink, those that are on this disk as well among them."""
 
 
 def forget(
@@ -56,24 +60,29 @@ def forget(
     forgetting = LogForgetting(log, loaded.paths.predictions, loaded.paths.segments, Concealment((), (), key))
     terms = forgetting.hashed(values)
     columns = tuple(sorted(terms))
-    forgetting.refuse_strange(terms)
+    sunk = SunkForgetting(shipper(loaded, log), forgetting)
+    forgetting.refuse_strange(terms, sunk.columns())
     if dry_run:
         found = forgetting.count(terms)
         files = len([name for name in found if name])
-        return Forgotten(sum(found.values()), found.get("", 0), files, columns, 0, 0, True)
+        return Forgotten(sum(found.values()), found.get("", 0), files, columns, 0, 0, True, "", sunk.count(terms))
     with locked(loaded.paths.segments.parent / "forget.lock"):
         sweep_killed(loaded.paths.scoring)
         for one in forgetting.unfinished():
             if one.terms != terms:
-                _finish(loaded, forgetting, one)
-        asked, decision = _finish(loaded, forgetting, forgetting.ask(terms, actor=by, why=why))
+                _finish(loaded, forgetting, sunk, one)
+        asked, decision, there = _finish(loaded, forgetting, sunk, forgetting.ask(terms, actor=by, why=why))
     files = len(asked.rows or {})
-    return Forgotten(asked.total, 0, files, columns, asked.still_open, asked.damaged, False, decision)
+    return Forgotten(asked.total, 0, files, columns, asked.still_open, asked.damaged, False, decision, there)
 
 
-def _finish(loaded: LoadedProject, forgetting: LogForgetting, asked: Forgetting) -> tuple[Forgetting, str]:
-    """The rows, then the ledger's row, then the request goes: killed in between, the same happens again."""
+def _finish(
+    loaded: LoadedProject, forgetting: LogForgetting, sunk: SunkForgetting, asked: Forgetting
+) -> tuple[Forgetting, str, int]:
+    """The rows here, then those in the sink, then the ledger's row, then the request goes: killed in between, or with the sink
+    away, the same happens again."""
     asked = forgetting.carry_out(asked)
+    there = sunk.carry_out(asked.terms)
     decision = Decision(
         f"forgotten:{asked.id}",
         "forgotten",
@@ -81,11 +90,11 @@ def _finish(loaded: LoadedProject, forgetting: LogForgetting, asked: Forgetting)
         asked.why or "asked for by a person",
         asked.actor,
         asked.at,
-        numbers={"rows": asked.total, "files": len(asked.rows or {}), "by": sorted(asked.terms)},
+        numbers={"rows": asked.total, "files": len(asked.rows or {}), "by": sorted(asked.terms), "in_sink": there},
     )
     SqliteLedger(loaded.paths.ledger).append(decision)
     forgetting.forget_request(asked)
-    return asked, decision.id
+    return asked, decision.id, there
 
 
 def _values(loaded: LoadedProject, entities: Sequence[str]) -> dict[str, list[str]]:

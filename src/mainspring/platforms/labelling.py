@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from mainspring.adapters.parquet.labels import ParquetLabels
 from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
-from mainspring.adapters.sql.source import SqlSource
 from mainspring.domain.errors import DataError
 from mainspring.domain.model_version import label_name
 from mainspring.domain.time import TimeWindow
@@ -17,6 +16,7 @@ from mainspring.labels.columns import LabelColumns, label_columns
 from mainspring.labels.known import completed
 from mainspring.labels.reading import anything, label_reader
 from mainspring.labels.statements import BY_ID, ENTITY, as_key, in_force, nearest, none, none_near, together
+from mainspring.platforms.opened import opened_sources
 from mainspring.prediction_log.requests import NEEDED, asked_once
 from mainspring.settings.load import LoadedProject
 from mainspring.settings.log_key import concealment
@@ -24,7 +24,7 @@ from mainspring.settings.paths import ProjectPaths
 from mainspring.settings.project import ProjectSettings
 from mainspring.sources.check import AVAILABLE_AT, in_utc
 from mainspring.sources.files import connect
-from mainspring.sources.open import OpenedSource, open_sources
+from mainspring.sources.open import OpenedSource
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,7 +34,7 @@ _EXAMPLES = 5
 
 def labels_of(loaded: LoadedProject) -> LaptopLabels:
     """The labels of a project whose sources nobody has opened yet."""
-    sources = open_sources(loaded.settings.sources, loaded.paths.root, sql=SqlSource)
+    sources = opened_sources(loaded)
     return LaptopLabels(loaded.settings, loaded.paths, sources)
 
 

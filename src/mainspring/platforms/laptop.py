@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from mainspring.adapters.processes.locks import locked
-from mainspring.adapters.sql.source import SqlSource
 from mainspring.domain.errors import TemporaryError
 from mainspring.domain.time import TimeWindow
 from mainspring.features.questions import first_asked, labelled, questions
 from mainspring.features.schedule import first_tick, run_transforms
 from mainspring.features.transforms import TransformSession, load_module
 from mainspring.platforms.labelling import LaptopLabels
+from mainspring.platforms.opened import opened_sources
 from mainspring.ports import FeatureViewInfo
 from mainspring.settings.load import LoadedProject
-from mainspring.sources.open import open_sources
 from mainspring.telemetry.logs import Log
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class LaptopFeatures:
     def __init__(self, loaded: LoadedProject) -> None:
         self._settings = loaded.settings
         self._paths = loaded.paths
-        self.sources = open_sources(loaded.settings.sources, loaded.paths.root, sql=SqlSource)
+        self.sources = opened_sources(loaded)
         self.labels = LaptopLabels(loaded.settings, loaded.paths, self.sources)
         self.store = feature_store(loaded)
         self._session = TransformSession(loaded.settings, loaded.paths.root, self.sources)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -19,15 +20,19 @@ from mainspring.loop.reconcile import CHORES
 from mainspring.loop.state import RUN, rollout_of
 from mainspring.platforms.coverage import Coverage
 from mainspring.platforms.drift import latest
-from mainspring.ports import PredictionLog
+from mainspring.platforms.performance_metrics import PerformanceMetrics
+from mainspring.ports import LogHour, PredictionLog
 from mainspring.retrain.policy import RetrainEvidence, budget_left, cooldown_left
 from mainspring.telemetry import registry
 from mainspring.telemetry.page import MetricsPage, emptied
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import pyarrow as pa
 
     from mainspring.domain.time import TimeWindow
+    from mainspring.platforms.sending import Sending
 
 RUN_RESULTS: dict[DecisionKind, str] = {"gate_passed": "passed", "gate_refused": "refused", "run_failed": "failed"}
 _ROLLOUT_RESULTS: dict[DecisionKind, str] = {"promoted": "promoted", "rolled_back": "rolled_back"}
@@ -56,6 +61,11 @@ class LoopMetrics:
         self._arm_requests = page.gauge(registry.ARM_REQUESTS)
         self._arm_errors = page.gauge(registry.ARM_ERRORS)
         self._log_rows = page.counter(registry.LOG_ROWS)
+        self._sink_waiting = page.gauge(registry.SINK_WAITING_ROWS)
+        self._sink_age = page.gauge(registry.SINK_WAITING)
+        self._sink_rows = page.counter(registry.SINK_ROWS)
+        self._sink_failures = page.counter(registry.SINK_FAILURES)
+        self._sink_mended = page.counter(registry.SINK_MENDED)
         self._request_failures = page.counter(registry.REQUEST_FAILURES)
         self._drift = page.gauge(registry.DRIFT_STATISTIC)
         self._drift_alarm = page.gauge(registry.DRIFT_ALARM)
@@ -68,6 +78,7 @@ class LoopMetrics:
         self._label_added = page.gauge(registry.LABEL_ADDED)
         self._alerts = page.gauge(registry.ALERT_DELIVERIES)
         self._alerts_failing = page.gauge(registry.ALERT_FAILING)
+        self._performance = PerformanceMetrics(page)
         self._report: tuple[int, str] | None = None
         self._evidence: RetrainEvidence | None = None
         for outcome in _OUTCOMES:
@@ -106,6 +117,16 @@ class LoopMetrics:
     def compacted(self, rows: int) -> None:
         """Rows of the prediction log became Parquet."""
         self._log_rows.inc(rows)
+
+    def sent(self, sending: Sending, now: datetime) -> None:
+        """What the log's sink has, and does not have yet."""
+        done, failures = sending.counted()
+        self._sink_rows.inc(done.rows)
+        self._sink_mended.inc(done.mended)
+        self._sink_failures.inc(failures)
+        waiting = sending.looked()
+        self._sink_waiting.set(waiting.rows)
+        self._sink_age.set(waiting.seconds(now))
 
     def unanswered(self, requests: int) -> None:
         """Requests whose caller got no answer were found."""
@@ -150,6 +171,8 @@ class LoopMetrics:
             self._champion_age.set((now - self._evidence.champion_since).total_seconds())
             self._budget.set(budget_left(self._evidence, policy, now))
             self._cooldown.set(cooldown_left(self._evidence, policy, now).total_seconds())
+        if platform.performance is not None:
+            self._performance.look(platform.performance.latest(), now)
         self._look_at_drift(drift)
         if self._report is not None:
             self._drift_age.set(now.timestamp() - self._report[0])
@@ -192,3 +215,7 @@ class PacedLog:
     def read(self, window: TimeWindow | None = None, columns: Sequence[str] | None = None) -> pa.Table:
         """Rows as the log gives them."""
         return self._log.read(window, columns)
+
+    def hours(self, window: TimeWindow) -> Mapping[datetime, LogHour]:
+        """Hours as the log gives them."""
+        return self._log.hours(window)

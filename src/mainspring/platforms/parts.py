@@ -19,6 +19,7 @@ from mainspring.platforms.challenger import LaptopChallengers
 from mainspring.platforms.collect import LaptopCollector
 from mainspring.platforms.drift import LaptopDrift
 from mainspring.platforms.laptop import LaptopFeatures
+from mainspring.platforms.performance import LaptopPerformance
 from mainspring.platforms.rollout_tests import LaptopRolloutTests
 from mainspring.platforms.runs import runner
 from mainspring.platforms.shadow import LaptopShadow
@@ -73,6 +74,7 @@ def laptop(
         ),
         record_failures=evidence.record_failures,
         collector=LaptopCollector(loaded, registry, log, ledger),
+        performance=LaptopPerformance(loaded, registry, log, labels),
     )
 
 

@@ -50,13 +50,12 @@ def unwatched_in_words(settings: ProjectSettings) -> str:
 def _of_the_source(loaded: LoadedProject) -> list[str]:
     from datetime import datetime
 
-    from mainspring.adapters.sql.source import SqlSource
     from mainspring.features.questions import request_columns
-    from mainspring.sources.open import open_source
+    from mainspring.platforms.opened import opened_source
 
     settings = loaded.settings
     target = settings.target.source
-    source = open_source(target, settings.sources[target], loaded.paths.root, SqlSource)
+    source = opened_source(loaded, target)
     try:
         present = source.read(known_at=datetime.max, limit=1).column_names
     except MainspringError:

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from mainspring.adapters.envoy.router import EnvoyRouter
-from mainspring.adapters.sql.source import SqlSource
 from mainspring.domain.errors import ConfigError, NotFound, TemporaryError
+from mainspring.platforms.opened import opened_source
 from mainspring.platforms.telling import plain
 from mainspring.settings.load import LoadedProject
-from mainspring.sources.open import open_source
 
 _JSON = "application/json"
 
@@ -110,9 +109,7 @@ def _row(loaded: LoadedProject, key: str) -> dict[str, Any]:
         raise ConfigError(
             "rows have no id by which one could be found", where="mainspring.yaml: target.id", valid="a column's name"
         )
-    rows = open_source(target.source, loaded.settings.sources[target.source], loaded.paths.root, SqlSource).read(
-        known_at=datetime.max
-    )
+    rows = opened_source(loaded, target.source).read(known_at=datetime.max)
     found = rows.filter(pc.equal(pc.cast(rows.column(target.id), "string"), key)).to_pylist()
     if not found:
         ids = ", ".join(str(one) for one in rows.column(target.id).slice(0, 3).to_pylist())

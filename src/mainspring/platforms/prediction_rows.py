@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
 from mainspring.domain.time import instant
 from mainspring.platforms.coverage import known_labels
+from mainspring.platforms.sink import whole_log
 from mainspring.settings.load import LoadedProject
 
 HEADER = ["at (UTC)", "request", "version", "arm", "role", "outcome", "output", "ms", "notes"]
@@ -21,7 +21,7 @@ def newest_rows(
     Errors: `ConfigError` when labels are asked for and questions have no id.
     """
     at = instant(since) if since else None
-    table = ParquetPredictionLog(loaded.paths).newest(last, since=at, failed=failed)
+    table = whole_log(loaded).newest(last, since=at, failed=failed)
     if labels:
         import pyarrow.compute as pc
 

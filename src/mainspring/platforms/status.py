@@ -14,7 +14,6 @@ from mainspring.adapters.envoy.router import EnvoyRouter
 from mainspring.adapters.kfp.runner import KfpLocalRunner
 from mainspring.adapters.processes.server import look as predictors_of
 from mainspring.adapters.sql.ledger import SqliteLedger
-from mainspring.adapters.sql.source import SqlSource
 from mainspring.domain.codec import from_json
 from mainspring.domain.decision import Decision
 from mainspring.domain.errors import MainspringError
@@ -29,13 +28,14 @@ from mainspring.platforms.coverage import Coverage, coverage
 from mainspring.platforms.drift import latest
 from mainspring.platforms.lease import holder
 from mainspring.platforms.notifying import troubles
+from mainspring.platforms.opened import opened_sources
+from mainspring.platforms.performance import latest as latest_performance
 from mainspring.platforms.rollout_tests import LaptopRolloutTests
 from mainspring.platforms.up import METRICS, SETBACKS
 from mainspring.platforms.waiting import waiting_for
 from mainspring.ports import Source
 from mainspring.rollout.rules import judge
 from mainspring.settings.load import LoadedProject
-from mainspring.sources.open import open_sources
 
 _RUN_ENDED = ("gate_passed", "gate_refused", "run_failed")
 
@@ -73,6 +73,33 @@ class DriftState:
 
 
 @dataclass(frozen=True, slots=True)
+class PerformanceState:
+    """The newest report's verdict on the version in service, and what it goes by."""
+
+    at: datetime
+    version: str
+    verdict: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SinkStatus:
+    """The log's sink: what it has, and what it has not yet; as is known here, nothing is asked of it."""
+
+    url: str
+    rows: int
+    waiting_rows: int
+    waiting_since: datetime | None
+
+    def in_words(self) -> str:
+        """As a line for a person."""
+        if self.waiting_since is None:
+            return f"{self.url} has all {self.rows:,} rows that were sent"
+        since = f"{self.waiting_since:%Y-%m-%d %H:%M} UTC"
+        return f"{self.url} has {self.rows:,} rows; {self.waiting_rows:,} wait, of the hour from {since} on"
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Everything at once. `run` is under way; `last_run` is how the one before ended.
 
@@ -91,11 +118,13 @@ class Status:
     run: Run | None
     last_run: Decision | None
     drift: DriftState | None
+    performance: PerformanceState | None
     labels: Coverage | None
     requests: tuple[str, ...]
     waiting_for: tuple[str, ...]
     freeze: Freeze | None
     alerts: tuple[str, ...] = ()
+    sink: SinkStatus | None = None
 
 
 def look(loaded: LoadedProject) -> Status:
@@ -135,11 +164,13 @@ def look(loaded: LoadedProject) -> Status:
         run,
         next((one for one in reversed(decisions) if one.kind in _RUN_ENDED), None),
         None if report is None else DriftState(report.at, report.version, report.verdict, report.reason, report.rows),
+        _performance(loaded),
         _labels(loaded, now),
         requests,
         tuple(waiting_for(loaded, ledger, running=loop.running, failing=loop.failing, run=run, verdict=verdict)),
         freeze_of(ledger, now),
         tuple(troubles(paths)),
+        _sink(loaded),
     )
 
 
@@ -160,9 +191,15 @@ def lines(found: Status) -> list[tuple[str, str]]:
     text.append(
         ("drift", f"{drift.verdict} at {drift.at:%Y-%m-%d %H:%M} UTC: {drift.reason}" if drift else "no report yet")
     )
+    performance = found.performance
+    if performance is not None:
+        told = f"{performance.verdict} at {performance.at:%Y-%m-%d} UTC: {performance.reason}"
+        text.append(("performance", told))
     if found.labels is not None:
         text.append(("labels", found.labels.in_words()))
     text += [("alerts", one) for one in found.alerts]
+    if found.sink is not None:
+        text.append(("log sink", found.sink.in_words()))
     text += [("request", one) for one in found.requests]
     text += [("waits for", one) for one in found.waiting_for]
     return text
@@ -231,7 +268,24 @@ def _run_in_words(found: Status) -> str:
 
 
 def _sources(loaded: LoadedProject) -> Mapping[str, Source]:
-    return open_sources(loaded.settings.sources, loaded.paths.root, SqlSource)
+    return opened_sources(loaded)
+
+
+def _sink(loaded: LoadedProject) -> SinkStatus | None:
+    from mainspring.platforms.sink import backlog
+
+    sink = loaded.settings.log.sink
+    if sink is None:
+        return None
+    waiting = backlog(loaded, sink)
+    return SinkStatus(sink.url, waiting.held_rows, waiting.rows, waiting.oldest)
+
+
+def _performance(loaded: LoadedProject) -> PerformanceState | None:
+    report = latest_performance(loaded.paths.performance, loaded.settings.performance.by)
+    if report is None:
+        return None
+    return PerformanceState(report.at, report.version, report.verdict, report.reason)
 
 
 def _labels(loaded: LoadedProject, now: datetime) -> Coverage | None:

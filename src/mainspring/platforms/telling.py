@@ -144,12 +144,11 @@ class Teller:
 
 def example(platform: Platform, loaded: LoadedProject, version: str) -> dict[str, Any]:
     """A question that the version takes: the first row of the target's source, as a caller would send it."""
-    from mainspring.adapters.sql.source import SqlSource
-    from mainspring.sources.open import open_source
+    from mainspring.platforms.opened import opened_source
 
     signature = next(one for one in platform.registry.versions() if one.version == version).signature
     target = loaded.settings.target.source
-    source = open_source(target, loaded.settings.sources[target], loaded.paths.root, SqlSource)
+    source = opened_source(loaded, target)
     rows = source.read(known_at=datetime.max, limit=1).to_pylist()
     if not rows:
         return {}

@@ -28,13 +28,15 @@ if TYPE_CHECKING:
     from mainspring.loop import Platform, Tick
     from mainspring.loop.outcome import Outcome
     from mainspring.loop.setbacks import Setback
-    from mainspring.ports import Notifier
+    from mainspring.platforms.sending import Sending
+    from mainspring.ports import Clock, Notifier
     from mainspring.telemetry.page import MetricsPage
 
 METRICS, SETBACKS = "metrics_address", "setbacks"
 """Ledger state that tells `mainspring status` where the loop's metrics are, and which chores fail."""
 _WARM_SECONDS = 90.0
 _COMPACT_SECONDS = 5.0
+_LAST_SENDING_SECONDS = 10.0
 _LABEL_SECONDS = 60.0
 _FAILING_SECONDS = 600.0
 _PAUSE_SECONDS = {"soon": 0.1, "run": 0.5}
@@ -117,6 +119,7 @@ class _Running:
         self._files = self._stamps()
         self._failing_since: dict[str, datetime] = {}
         self._courier.start()
+        self._sending = _sending(loaded, self._platform.clock, teller)
 
     def turn(self, ending: threading.Event, warm: Callable[[], WarmWorker]) -> None:
         """Tick until the end is asked for. `warm` starts the warm worker, and gives what waits for it.
@@ -186,6 +189,8 @@ class _Running:
             self._teller.say("stop", f"run {run.id} is interrupted; the next start goes on with it")
         platform.record_failures()
         self._log.compact()
+        if self._sending is not None and not self._sending.close(_LAST_SENDING_SECONDS):
+            self._teller.say("sink", "the log's sink does not have everything; the next start goes on")
         self._ledger.put_state({METRICS: "", SETBACKS: ""})
 
     def _tell(self) -> Outcome:
@@ -203,6 +208,10 @@ class _Running:
         self._look_at_labels()
         self._metrics.alerted(self._courier.channels, self._outbox)
         self._tell_of_failing()
+        if self._sending is not None:
+            for setback in self._sending.news():
+                self._set_back(setback)
+            self._metrics.sent(self._sending, self._platform.clock.now())
         stamps = self._stamps()
         for name in [name for name in _WATCHED if stamps[name] != self._files[name]]:
             self._teller.say(
@@ -260,6 +269,20 @@ class _Running:
     def _stamps(self) -> dict[str, int]:
         root = self._loaded.paths.root
         return {name: (root / name).stat().st_mtime_ns if (root / name).exists() else 0 for name in _WATCHED}
+
+
+def _sending(loaded: LoadedProject, clock: Clock, teller: Teller) -> Sending | None:
+    """The thread that keeps the log's sink up to date; None without one."""
+    from mainspring.platforms.sending import Sending
+    from mainspring.platforms.sink import shipper
+
+    found = shipper(loaded)
+    if found is None:
+        return None
+    teller.say("sink", f"the prediction log goes on to {found.settings.url}")
+    sending = Sending(found, clock)
+    sending.start()
+    return sending
 
 
 class _TellingNotifier:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
+from mainspring.settings.log_sink import Sink
 from mainspring.settings.part import Duration, Part
 
 
 class LogSettings(Part):
-    """Personal data in the prediction log. Names are columns of the request, features or entity keys."""
+    """Personal data in the prediction log, and where it goes. Names are columns of the request, features or entity keys."""
 
     drop: list[str] = Field(default_factory=list)
     """Columns that are never written to the log. Their drift is not watched, and rows cannot be found by them."""
@@ -18,6 +19,9 @@ class LogSettings(Part):
     secret: str | None = None
     """What the key of the hashes is made of, as `${VARIABLE}`. None: a key is made once, in a file of the state folder that
     only this user reads. With another secret the same value is another text."""
+
+    sink: Sink | None = None
+    """Where the log goes on to from this disk: a URL, or a section with one. None: it stays here."""
 
     @model_validator(mode="after")
     def _apart(self) -> LogSettings:
@@ -46,6 +50,6 @@ class KeepSettings(Part):
     """Versions that are not in use stay in the registry with their files up to this number, the newest. Ten: with a retraining
     a week, two months in which an older one can still be looked at."""
     log: Duration | None = None
-    """Files of the prediction log older than this are deleted. None: none ever is."""
+    """Files of the prediction log older than this are deleted, here and in its sink. None: none ever is."""
     every: Duration | None = None
     """How often the loop deletes by itself what is not kept. None: only `mainspring gc` does: what is deleted is gone."""

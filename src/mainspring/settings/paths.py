@@ -110,6 +110,21 @@ class ProjectPaths:
         return self.state / "alerts.db"
 
     @property
+    def performance(self) -> Path:
+        """Performance reports, and the blocks that do not change any more."""
+        return self.state / "performance"
+
+    @property
+    def log_sink(self) -> Path:
+        """What the prediction log's sink has, as far as this project knows; and this project's name as a writer there."""
+        return self.state / "log" / "sink"
+
+    @property
+    def fetched(self) -> Path:
+        """Copies of sources' files that lie on an object store, by source."""
+        return self.state / "sources"
+
+    @property
     def drift(self) -> Path:
         """Drift profiles and reports."""
         return self.state / "drift"

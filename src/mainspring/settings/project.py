@@ -13,14 +13,14 @@ from pydantic import Field, model_validator
 
 from mainspring.domain.metric import DEFAULT_METRIC, METRICS, Metric, Task
 from mainspring.domain.time import duration_in_words
+from mainspring.settings.drift import DriftSettings
 from mainspring.settings.keeping import KeepSettings, LogSettings
 from mainspring.settings.labels import LabelSettings
 from mainspring.settings.notify import NotifySettings
 from mainspring.settings.part import Duration, Part
+from mainspring.settings.performance import PerformanceSettings
 from mainspring.settings.rollout import RolloutSettings
-
-_MOST_WINDOWS = 1_000
-"""Each window of the trailing reference is read on its own: four weeks by the hour are 672."""
+from mainspring.settings.storage import S3_SCHEME, S3Settings
 
 MissingPolicy = Literal["serve_and_flag", "reject", "default"]
 ColumnType = Literal["int", "float", "bool", "str", "time", "date", "category"]
@@ -30,7 +30,9 @@ class SourceSettings(Part):
     """One table that the project reads: a file, a folder of files, or a table behind a SQL URL."""
 
     path: str | None = None
-    """A Parquet or CSV file, folder or glob, relative to the project folder. Exactly one of `path` and `url`."""
+    """A Parquet or CSV file, folder or glob, relative to the project folder, or `s3://bucket/...`. Exactly one of `path` and `url`."""
+    s3: S3Settings | None = None
+    """With an `s3://` path: how it is reached, where that is not what the project's `s3` says."""
     url: str | None = None
     """A SQL URL that Ibis understands (`sqlite:///x.db`, `duckdb:///x.db`, `postgres://${USER}:${PASSWORD}@host/db`)."""
     table: str | None = None
@@ -56,6 +58,8 @@ class SourceSettings(Part):
             raise ValueError("with `url`, exactly one of `table` and `query` says which rows")
         if self.url is not None and self.nulls:
             raise ValueError("`nulls` is for CSV files; a SQL table has NULL")
+        if self.s3 is not None and not str(self.path).startswith(S3_SCHEME):
+            raise ValueError("`s3` is for a path that begins with s3://")
         return self
 
 
@@ -118,6 +122,8 @@ class FeatureSettings(Part):
     """The policy of a feature or of all features of a view, by name, where it is another one."""
     defaults: dict[str, str | int | float | bool] = Field(default_factory=dict)
     """What stands in for a feature under `default`; every such feature that training never saw missing needs one."""
+    units: dict[str, str] = Field(default_factory=dict)
+    """What a feature is measured in, such as `{temp: "°F"}`; reports for people say it."""
 
     @model_validator(mode="after")
     def _one_store(self) -> FeatureSettings:
@@ -167,33 +173,6 @@ class GateSettings(Part):
     """An absolute bound for the metric in every slice with at least `slice_min_rows`. None: only the champion is one."""
     slice_min_rows: int = Field(default=500, ge=1)
     """Smaller slices are reported, not judged: their interval is wider than `slice_max_loss`."""
-
-
-class DriftSettings(Part):
-    """What is compared, how often, and what counts as drift."""
-
-    every: Duration = timedelta(days=1)
-    """How often; the current window is as long."""
-    statistic: Literal["psi", "ks", "kl"] = "psi"
-    """The statistic that the threshold is for."""
-    threshold: float = Field(default=0.2, gt=0)
-    """Above it a feature has drifted. 0.2 for PSI is the industry's folklore and carries no false-alarm rate."""
-    min_rows: int = Field(default=100, ge=1)
-    """Fewer rows than this in the current window are no evidence."""
-    reference: Literal["training", "trailing"] = "trailing"
-    """The reference that an alarm acts on; both are reported."""
-    trailing: Duration = timedelta(days=28)
-    """Length of the trailing reference: four whole weeks."""
-    persistence: int = Field(default=2, ge=1)
-    """A feature has to drift in this many of the last `persistence + 1` windows."""
-
-    @model_validator(mode="after")
-    def _countable(self) -> DriftSettings:
-        if self.trailing // self.every > _MOST_WINDOWS:
-            raise ValueError(
-                f"drift.trailing has {self.trailing // self.every:,} windows of drift.every; at most {_MOST_WINDOWS:,} are counted"
-            )
-        return self
 
 
 class RetrainSettings(Part):
@@ -272,12 +251,14 @@ class ProjectSettings(Part):
     gate: GateSettings = GateSettings()
     rollout: RolloutSettings = RolloutSettings()
     drift: DriftSettings = DriftSettings()
+    performance: PerformanceSettings = PerformanceSettings()
     retrain: RetrainSettings = RetrainSettings()
     serving: ServingSettings = ServingSettings()
     log: LogSettings = LogSettings()
     keep: KeepSettings = KeepSettings()
     notify: NotifySettings = NotifySettings()
     tracking: TrackingSettings = TrackingSettings()
+    s3: S3Settings = S3Settings()
 
     @model_validator(mode="after")
     def _consistent(self) -> ProjectSettings:
@@ -322,11 +303,18 @@ class ProjectSettings(Part):
             self.retrain.ask_window,
             self.rollout.undecided.after,
             self.rollout.guard.time,
+            self.mature_after + timedelta(days=2),
         )
         if self.keep.log is not None and self.keep.log < needed:
             raise ValueError(
                 f"keep.log: the log is read {duration_in_words(needed)} back (drift.trailing, retrain.ask_window, "
-                "rollout.undecided, rollout.guard); it cannot be kept for less"
+                "rollout.undecided, rollout.guard, performance.mature_after); it cannot be kept for less"
+            )
+        local = self.log.sink.local if self.log.sink is not None else None
+        if local is not None and local < needed:
+            raise ValueError(
+                f"log.sink.local: what is on this disk is read {duration_in_words(needed)} back (drift.trailing, "
+                "retrain.ask_window, rollout.undecided, rollout.guard); it cannot stay for less"
             )
         return self
 
@@ -340,6 +328,11 @@ class ProjectSettings(Part):
     def changed(self, section: str, **values: object) -> ProjectSettings:
         """These settings with other values in one section, taken as they are."""
         return self.model_copy(update={section: getattr(self, section).model_copy(update=values)})
+
+    @property
+    def mature_after(self) -> timedelta:
+        """How long after a block of time its labels are waited for."""
+        return self.labels.late_after if self.performance.mature_after is None else self.performance.mature_after
 
     @property
     def metric(self) -> Metric:

@@ -6,7 +6,7 @@ import gzip
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -17,7 +17,19 @@ from mainspring.sources.check import AVAILABLE_AT, FILE, ROW, declared_types, in
 from mainspring.sources.line_ends import with_one_line_end
 from mainspring.sources.unreadable import why_unreadable
 
-_SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".gz": "csv"}
+SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".gz": "csv"}
+
+
+class RemoteFiles(Protocol):
+    """Files that lie elsewhere, and copies of them here."""
+
+    def state(self) -> object:
+        """Equal to its last value only when no file changed."""
+        ...
+
+    def fetch(self) -> list[Path]:
+        """Copies of the files as they are now."""
+        ...
 
 
 class FileSource:
@@ -26,7 +38,8 @@ class FileSource:
     `path` is a file, a folder (all Parquet or CSV files in it) or a glob, relative to the project's folder `root`.
     """
 
-    def __init__(self, name: str, settings: SourceSettings, root: Path) -> None:
+    def __init__(self, name: str, settings: SourceSettings, root: Path, remote: RemoteFiles | None = None) -> None:
+        self._remote = remote
         self.name = name
         self.settings = settings
         self._root = root
@@ -94,16 +107,20 @@ class FileSource:
         types = f", types = {{{kinds}}}" if kinds else ""
         return f"read_csv({listed}, sample_size = -1, {dialect}{types})"
 
-    def state(self) -> tuple[tuple[str, int, int], ...]:
-        """Names, sizes and change times of the files: unchanged means that nothing has to be read again."""
+    def state(self) -> object:
+        """Names, sizes and change times of the files (S3: ETags): unchanged means that nothing has to be read again."""
+        if self._remote is not None:
+            return self._remote.state()
         files, _ = self._files()
         return tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
 
     def _files(self) -> tuple[list[Path], str]:
         pattern = str(self.settings.path)
         path = self._root / pattern
-        if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES)
+        if self._remote is not None:
+            files = self._remote.fetch()
+        elif path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES)
         elif path.is_file():
             files = [path]
         else:
@@ -115,10 +132,10 @@ class FileSource:
                 valid="a .parquet or .csv file, a folder of them, or a glob, relative to the project's folder",
                 next_step=f"correct `sources.{self.name}.path` in mainspring.yaml",
             )
-        kinds = {_SUFFIXES.get(file.suffix, "") for file in files}
+        kinds = {SUFFIXES.get(file.suffix, "") for file in files}
         if len(kinds) != 1 or "" in kinds:
             raise DataError(
-                f"source {self.name!r}: files of one kind are needed", where=str(path), valid=", ".join(_SUFFIXES)
+                f"source {self.name!r}: files of one kind are needed", where=str(path), valid=", ".join(SUFFIXES)
             )
         return files, kinds.pop()
 

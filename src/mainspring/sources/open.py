@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mainspring.domain.errors import ConfigError
 from mainspring.domain.time import TimeWindow
 from mainspring.settings.project import SourceSettings
-from mainspring.sources.files import FileSource
+from mainspring.settings.storage import S3_SCHEME
+from mainspring.sources.files import FileSource, RemoteFiles
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,8 +46,26 @@ class SqlOpener(Protocol):
         ...
 
 
-def open_source(name: str, settings: SourceSettings, root: Path, sql: SqlOpener | None = None) -> OpenedSource:
-    """The source as its declaration says: a `path` is read here, a `url` by `sql`. Nothing is read yet."""
+class RemoteOpener(Protocol):
+    """Opens the files of a source whose `path` is an object store's; `mainspring.adapters.s3.source.S3Files` are some."""
+
+    def __call__(self, name: str, settings: SourceSettings, root: Path) -> RemoteFiles:
+        """The files of the source of that name."""
+        ...
+
+
+def open_source(
+    name: str,
+    settings: SourceSettings,
+    root: Path,
+    sql: SqlOpener | None = None,
+    remote: RemoteOpener | None = None,
+) -> OpenedSource:
+    """The source as its declaration says: a `path` is read here, an `s3://` one by `remote`, a `url` by `sql`. Nothing is read yet."""
+    if settings.path is not None and settings.path.startswith(S3_SCHEME):
+        if remote is None:
+            raise ConfigError(f"source {name!r} lies on S3, and no adapter was given", where=f"sources.{name}.path")
+        return FileSource(name, settings, root, remote(name, settings, root))
     if settings.path is not None:
         return FileSource(name, settings, root)
     if sql is None:
@@ -57,5 +76,5 @@ def open_source(name: str, settings: SourceSettings, root: Path, sql: SqlOpener 
 def open_sources(
     settings: Mapping[str, SourceSettings], root: Path, sql: SqlOpener | None = None
 ) -> dict[str, OpenedSource]:
-    """All sources of a project by name."""
+    """All sources of a project by name, where none lies on an object store."""
     return {name: open_source(name, one, root, sql) for name, one in settings.items()}

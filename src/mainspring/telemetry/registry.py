@@ -120,6 +120,25 @@ ARM_ERRORS = MetricDefinition(
 LOG_ROWS = MetricDefinition(
     "mainspring_log_rows_total", "counter", "Rows of the prediction log turned into Parquet.", "loop"
 )
+SINK_WAITING_ROWS = MetricDefinition(
+    "mainspring_sink_waiting_rows", "gauge", "Rows of the prediction log that its sink does not have yet.", "loop"
+)
+SINK_WAITING = MetricDefinition(
+    "mainspring_sink_waiting_seconds", "gauge", "Age of the oldest hour of the log with rows that its sink does not have.",
+    "loop",
+)  # fmt: skip
+SINK_ROWS = MetricDefinition(
+    "mainspring_sink_rows_total",
+    "counter",
+    "Rows sent to the log's sink; those of an hour again each time it grew.",
+    "loop",
+)
+SINK_FAILURES = MetricDefinition(
+    "mainspring_sink_failures_total", "counter", "Times that the log's sink did not take what was sent.", "loop"
+)
+SINK_MENDED = MetricDefinition(
+    "mainspring_sink_mended_hours_total", "counter", "Hours that the log's sink did not have as they were sent.", "loop"
+)
 REQUEST_FAILURES = MetricDefinition(
     "mainspring_request_failures_total", "counter", "Requests whose caller got no answer.", "loop"
 )
@@ -132,6 +151,34 @@ DRIFT_ALARM = MetricDefinition(
 )
 DRIFT_AGE = MetricDefinition(
     "mainspring_drift_age_seconds", "gauge", "Time since the end of the newest reported window.", "loop"
+)
+PERFORMANCE_METRIC = MetricDefinition(
+    "mainspring_performance_metric", "gauge",
+    "A metric of the version in service on the newest block that has it, realised or expected.", "loop",
+    ("metric", "basis"),
+)  # fmt: skip
+PERFORMANCE_BAND = MetricDefinition(
+    "mainspring_performance_band", "gauge",
+    "The metric of the version in service on held-out rows (value), and where a block lies if nothing changed (low, high).",
+    "loop", ("metric", "bound"),
+)  # fmt: skip
+PERFORMANCE_WORSE = MetricDefinition(
+    "mainspring_performance_worse", "gauge",
+    "1 while the version in service is worse than on its held-out rows, by labels or by what is to be expected.", "loop",
+    ("basis",),
+)  # fmt: skip
+PERFORMANCE_P_VALUE = MetricDefinition(
+    "mainspring_performance_p_value", "gauge", "The one-sided p-value of that question.", "loop", ("basis",)
+)
+PERFORMANCE_COVERAGE = MetricDefinition(
+    "mainspring_performance_coverage_ratio", "gauge", "Share of the labelled rows in the newest block of the version in service.",
+    "loop",
+)  # fmt: skip
+PERFORMANCE_AGE = MetricDefinition(
+    "mainspring_performance_age_seconds",
+    "gauge",
+    "Time since the end of the days that the newest report covers.",
+    "loop",
 )
 LABEL_COVERAGE = MetricDefinition(
     "mainspring_label_coverage_ratio", "gauge", "Share of the newest predictions whose label is known.", "loop"

@@ -9,7 +9,8 @@ from typing import Any
 
 from mainspring.domain.errors import DataError
 from mainspring.domain.time import utc
-from mainspring.settings.project import DriftSettings, SplitSettings
+from mainspring.settings.drift import DriftSettings
+from mainspring.settings.project import SplitSettings
 from mainspring.sources.check import quoted
 from mainspring.templates.table import Table
 

@@ -74,11 +74,11 @@ class LogForgetting:
             for column, given in values.items()
         }
 
-    def refuse_strange(self, terms: Terms) -> None:
-        """Refuse columns that nothing was logged by. Errors: `NotFound`."""
+    def refuse_strange(self, terms: Terms, more: Sequence[str] = ()) -> None:
+        """Refuse columns that nothing was logged by; `more` are columns of rows that lie elsewhere. Errors: `NotFound`."""
         import pyarrow.parquet as pq
 
-        known: set[str] = set()
+        known: set[str] = set(_columns(more))
         for path in self._files():
             with contextlib.suppress(FileNotFoundError):
                 known.update(_columns(pq.read_schema(path).names))
@@ -155,6 +155,13 @@ class LogForgetting:
                     self._put(replace(asked, files=tuple(left)))
             done(file)
         return asked
+
+    def without(self, table: pa.Table, terms: Terms) -> pa.Table:
+        """Rows of the log, wherever they lie, without those that are asked for."""
+        import pyarrow.compute as pc
+
+        found = self._matches(table, terms)
+        return table if found is None else table.filter(pc.invert(found))
 
     def forget_request(self, asked: Forgetting) -> None:
         """It is done, and in the ledger."""

@@ -7,10 +7,11 @@ file again. Several models' columns differ; a reader takes the union.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +31,7 @@ from mainspring.adapters.parquet.tables import (
 )
 from mainspring.adapters.processes.locks import locked
 from mainspring.domain.time import TimeWindow
+from mainspring.ports import LogHour
 from mainspring.settings.paths import ProjectPaths
 from mainspring.telemetry.logs import Log
 
@@ -114,6 +116,26 @@ class ParquetPredictionLog:
             table = table.append_column(name, pa.nulls(table.num_rows))
         return table.select(list(columns))
 
+    def hours(self, window: TimeWindow) -> Mapping[datetime, LogHour]:
+        """The hours of event time that have rows and meet the window; a token is of the files, and of rows in segments."""
+        import pyarrow.compute as pc
+
+        told: dict[datetime, list[str]] = defaultdict(list)
+        sizes: dict[datetime, int] = defaultdict(int)
+        # Segments before files: what becomes Parquet in between is told twice, and the hour is looked at again.
+        for table in self.unread():
+            at = within(table.select(["event_at"]), window).column("event_at")
+            for found in pc.value_counts(pc.floor_temporal(at, unit="hour")).to_pylist():
+                told[found["values"]].append(f"{found['counts']} rows")
+        for path in self._files(window):
+            hour = _begins(path.parent.parent, path.parent)
+            with contextlib.suppress(FileNotFoundError):
+                about = path.stat()
+                told[hour].append(f"{path.name} {about.st_size} {about.st_mtime_ns}")
+                sizes[hour] += about.st_size
+        digests = {hour: hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16] for hour, texts in told.items()}
+        return {hour: LogHour(digests[hour], sizes[hour]) for hour in sorted(told)}
+
     def newest(self, count: int, *, since: datetime | None = None, failed: bool = False) -> pa.Table:
         """The newest `count` rows, oldest first, those that are in segments still among them.
 
@@ -121,7 +143,7 @@ class ParquetPredictionLog:
         """
         # Segments before files: what becomes Parquet in between is read twice, and counts once.
         found = chosen(self.unread(), since, failed)
-        for begins, hour in self._hours_back(since):
+        for begins, hour in self.hours_back(since):
             files = lambda hour=hour: sorted(hour.glob("*.parquet"))  # noqa: E731
             if failed and not any_failed(self._tables(files, ["outcome"])):
                 continue
@@ -132,7 +154,7 @@ class ParquetPredictionLog:
 
     def older(self, than: datetime) -> list[Path]:
         """Folders of hours that ended before an instant, oldest first."""
-        return [hour for begins, hour in self._hours_back(None) if begins + timedelta(hours=1) <= than][::-1]
+        return [hour for begins, hour in self.hours_back(None) if begins + timedelta(hours=1) <= than][::-1]
 
     def remove_hour(self, hour: Path) -> None:
         """Delete the files of an hour, and its day where that was the last."""
@@ -148,7 +170,7 @@ class ParquetPredictionLog:
         known: dict[str, int] = json.loads(self._positions.read_bytes()) if self._positions.exists() else {}
         return [pa.table(columns_of(header, rows)) for header, rows in unread_rows(self._segments, known)]
 
-    def _hours_back(self, since: datetime | None) -> Iterator[tuple[datetime, Path]]:
+    def hours_back(self, since: datetime | None = None) -> Iterator[tuple[datetime, Path]]:
         """Folders of hours with their beginnings, the newest first."""
         days = sorted(self._folder.iterdir(), reverse=True) if self._folder.is_dir() else []
         for day in days:
@@ -237,5 +259,5 @@ class ParquetPredictionLog:
 
 
 def _begins(day: Path, hour: Path) -> datetime:
-    text = day.name.removeprefix(_DAY) + hour.name.removeprefix(_HOUR)
-    return datetime.strptime(text, "%Y-%m-%d%H").replace(tzinfo=UTC)
+    # Not by strptime: a month has 700 of these, and each report lists them.
+    return datetime.fromisoformat(f"{day.name.removeprefix(_DAY)}T{hour.name.removeprefix(_HOUR)}:00+00:00")

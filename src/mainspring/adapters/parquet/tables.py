@@ -67,7 +67,9 @@ def alike(tables: list[pa.Table]) -> list[pa.Table]:
     for schema in {table.schema for table in tables}:
         for field in schema:
             types[field.name].add(field.type)
-    clashing = {name: _common(found) for name, found in types.items() if len(found) > 1}
+    # A column that has no value yet agrees with every type.
+    valued = {name: found - {pa.null()} for name, found in types.items() if len(found) > 1}
+    clashing = {name: _common(found) for name, found in valued.items()}
     if not clashing:
         return tables
     return [
@@ -84,6 +86,8 @@ def alike(tables: list[pa.Table]) -> list[pa.Table]:
 def _common(types: set[Any]) -> Any:
     import pyarrow as pa
 
+    if len(types) == 1:
+        return next(iter(types))
     # Parquet names the elements of a list otherwise than Arrow does.
     if all(pa.types.is_list(one) for one in types):
         (element,) = {one.value_type for one in types}

@@ -25,7 +25,7 @@ from mainspring.sources.check import ROW, declared_types, quoted, require, typed
 from mainspring.sources.files import connect, select
 
 _PASSWORD = re.compile(r"(://[^:/@]*:).*@")
-_FILE_SCHEMES = {"sqlite", "duckdb"}
+FILE_SCHEMES = {"sqlite", "duckdb"}
 
 
 class SqlSource:
@@ -43,7 +43,7 @@ class SqlSource:
     @property
     def uri(self) -> str:
         """The URL with its password masked, and the table."""
-        return f"{_masked(str(self.settings.url))}#{self.settings.table or 'query'}"
+        return f"{masked(str(self.settings.url))}#{self.settings.table or 'query'}"
 
     def read(self, *, known_at: datetime, window: TimeWindow | None = None, limit: int | None = None) -> pa.Table:
         """Rows available at `known_at`, sorted, checked against the declaration."""
@@ -90,16 +90,16 @@ class SqlSource:
             raise
         except Exception as error:
             raise DataError(
-                f"source {self.name!r} cannot be read: {_masked(str(error))}", where=f"sources.{self.name}: {self.uri}"
+                f"source {self.name!r} cannot be read: {masked(str(error))}", where=f"sources.{self.name}: {self.uri}"
             ) from error
         finally:
             backend.disconnect()
 
     def _expression(self, backend: Any) -> Any:
         if self.settings.query is not None:
-            return _select(backend, self.settings.query)
+            return described(backend, self.settings.query)
         schema, _, table = str(self.settings.table).rpartition(".")
-        there = _tables(backend, schema or None)
+        there = table_names(backend, schema or None)
         if table not in there:
             near = difflib.get_close_matches(table, there, n=1)
             raise DataError(
@@ -109,7 +109,7 @@ class SqlSource:
                 valid=", ".join(sorted(there)[:20]) or "the database has no tables",
             )
         if backend.name == "duckdb":
-            return _select(backend, f"SELECT * FROM {f'{quoted(schema)}.' if schema else ''}{quoted(table)}")
+            return described(backend, f"SELECT * FROM {f'{quoted(schema)}.' if schema else ''}{quoted(table)}")
         return backend.table(table, database=schema or None)
 
     def _connect(self) -> Any:
@@ -119,27 +119,28 @@ class SqlSource:
         scheme = url.partition("://")[0].lower()
         where = f"sources.{self.name}: {self.uri}"
         try:
-            if scheme in _FILE_SCHEMES:
-                return _open_file(scheme, self._root / unquote(urlsplit(url).path[1:]), where)
+            if scheme in FILE_SCHEMES:
+                return open_file(scheme, self._root / unquote(urlsplit(url).path[1:]), where)
             return ibis.connect(url)
         except MainspringError:
             raise
         except (ImportError, AttributeError, ValueError) as error:
             raise ConfigError(
-                f"source {self.name!r}: no driver for {scheme!r} ({_masked(str(error))})",
+                f"source {self.name!r}: no driver for {scheme!r} ({masked(str(error))})",
                 where=where,
                 valid="sqlite, duckdb and postgres; others once their driver is installed",
                 next_step=f"pip install 'ibis-framework[{scheme}]'",
             ) from error
         except Exception as error:
             raise TemporaryError(
-                f"source {self.name!r}: the database did not answer: {_masked(str(error)).strip()}",
+                f"source {self.name!r}: the database did not answer: {masked(str(error)).strip()}",
                 where=where,
                 next_step="start it, or correct the URL, and try again",
             ) from error
 
 
-def _open_file(scheme: str, path: Path, where: str) -> Any:
+def open_file(scheme: str, path: Path, where: str) -> Any:
+    """An Ibis backend on a database file, for reading only. Errors: `NotFound`."""
     import ibis
 
     if not path.is_file():
@@ -187,7 +188,8 @@ def _pushed(
 # Ibis 12 fetches DuckDB's descriptions by a method that DuckDB 2 no longer has, and describes a PostgreSQL query by a
 # temporary view that it cannot drop. So the engine itself describes its tables and queries here, without writing
 # anything; Ibis writes the SQL.
-def _select(backend: Any, query: str) -> Any:
+def described(backend: Any, query: str) -> Any:
+    """A SELECT as an Ibis table."""
     query = query.strip().rstrip(";")
     if backend.name == "duckdb":
         columns = [row[:2] for row in backend.con.execute(f"DESCRIBE {query}").fetchall()]
@@ -201,7 +203,8 @@ def _select(backend: Any, query: str) -> Any:
     return backend.sql(query, schema={name: parse(kind) for name, kind in columns})
 
 
-def _tables(backend: Any, schema: str | None) -> list[str]:
+def table_names(backend: Any, schema: str | None) -> list[str]:
+    """Tables and views of a schema, of the default one without."""
     if backend.name != "duckdb":
         return list(backend.list_tables(database=schema))
     sql = "SELECT table_name FROM information_schema.tables WHERE table_schema = ?"
@@ -236,5 +239,6 @@ def _is_odd(kind: Any) -> bool:
     return bool(kind.is_uuid() or kind.is_json() or kind.is_inet() or kind.is_macaddr() or kind.is_unknown())
 
 
-def _masked(text: str) -> str:
+def masked(text: str) -> str:
+    """A text with the passwords of its URLs masked."""
     return _PASSWORD.sub(r"\1********@", text)

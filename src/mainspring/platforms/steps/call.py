@@ -28,7 +28,7 @@ ROWS, DATASET, SIGNATURE, RESULTS, FACTS = (
     "results.json",
     "facts.json",
 )
-PROFILE = "profile.json"
+IMPORTANCE = "importance.json"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mainspring.domain.codec import from_json, to_json
 from mainspring.domain.errors import ConfigError, DataError
 from mainspring.domain.model_card import ModelCard
+from mainspring.domain.model_version import Signature
 from mainspring.features.questions import EVENT_TIME, LABEL
 from mainspring.pipeline.evaluation_page import evaluation_page
 from mainspring.pipeline.gate import Beside, HeldOut, judge
@@ -19,13 +20,15 @@ from mainspring.pipeline.signature import truth
 from mainspring.pipeline.split import HOLDOUT
 from mainspring.pipeline.training import Recipe, load_recipe, own_numbers
 from mainspring.platforms.steps import record
-from mainspring.platforms.steps.call import StepCall, part_of, training_set
+from mainspring.platforms.steps.call import IMPORTANCE, StepCall, part_of, training_set
 from mainspring.platforms.steps.fitting import data_of, plain, replay, to_evaluate
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-HELD_OUT = "held_out.json"
+HELD_OUT = "held_out.parquet"
+"""What the candidate answered to rows that it was not trained on: `output` (a list, of several classes their chances), `label`
+as scores take it, and `event_timestamp` where rows have times."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,9 @@ def evaluate(call: StepCall) -> dict[str, float]:
     verdict = judge(
         HeldOut(truth(held.column(LABEL), signature), candidate, blocks_of(held), theirs, columns), settings, beside
     )
-    (folder / HELD_OUT).write_bytes(to_json([float(one) for one in first_of(candidate)]))
+    _keep_held_out(call, part_of(rows, HOLDOUT), signature, card, folder / HELD_OUT)
     (folder / record.EVALUATION).write_bytes(to_json(verdict, indent=2))
-    looked_at = from_json(list[Importance], (call.inputs["metrics"] / record.IMPORTANCE).read_bytes())
+    looked_at = from_json(list[Importance], (call.inputs["metrics"] / IMPORTANCE).read_bytes())
     curve = from_json(LearningCurve, (call.inputs["metrics"] / record.CURVE).read_bytes())
     page = call.outputs["page"]
     page.parent.mkdir(parents=True, exist_ok=True)
@@ -138,9 +141,20 @@ def _own(recipe: Recipe, folder: Path, card: ModelCard, held: pa.Table) -> Mappi
     return own_numbers(recipe, to_evaluate(folder, card, recipe), data)
 
 
-def first_of(outputs: Any) -> Any:
-    """What stands for the answer where one number has to: the chance or value, of several classes the largest chance."""
-    return outputs.max(axis=1) if outputs.ndim == 2 else outputs
+def _keep_held_out(call: StepCall, held: pa.Table, signature: Signature, card: ModelCard, path: Path) -> None:
+    """All rows that the candidate was not trained on, those included that the champion was."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    outputs = replay(call.inputs["model"], card, plain(held, signature))
+    lists = outputs.reshape(len(outputs), -1).tolist()
+    columns: dict[str, Any] = {
+        "output": pa.array(lists, pa.list_(pa.float64())),
+        "label": pa.array(truth(held.column(LABEL), signature), pa.float64()),
+    }
+    if EVENT_TIME in held.column_names:
+        columns[EVENT_TIME] = held.column(EVENT_TIME)
+    pq.write_table(pa.table(columns), path)
 
 
 def blocks_of(rows: pa.Table) -> Any:

@@ -16,9 +16,9 @@ from mainspring.domain.scoring import score
 from mainspring.pipeline.gate import Evaluation
 from mainspring.pipeline.insight import Importance, LearningCurve
 from mainspring.platforms.git import head
-from mainspring.platforms.steps.call import DATASET, FACTS, Facts, StepCall
+from mainspring.platforms.steps.call import DATASET, FACTS, IMPORTANCE, Facts, StepCall
 
-MEASURED, IMPORTANCE, CURVE = "metrics.json", "importance.json", "learning_curve.json"
+MEASURED, CURVE = "metrics.json", "learning_curve.json"
 EVALUATION = "evaluation.json"
 APPROVER = "policy:auto"
 _PREFIX = "mainspring."

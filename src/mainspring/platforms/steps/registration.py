@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mainspring.domain.codec import from_json, to_json
 from mainspring.domain.dataset import Dataset
-from mainspring.domain.model_version import ModelVersion, Verdict
-from mainspring.drift.profile import fit_profile
+from mainspring.domain.model_version import ModelVersion, Signature, Verdict
+from mainspring.drift.storage import write_profile
 from mainspring.features.questions import EVENT_TIME
 from mainspring.pipeline.device import placed
-from mainspring.pipeline.split import PART, TRAIN, VALIDATION
+from mainspring.pipeline.split import HOLDOUT, PART, TRAIN, VALIDATION
 from mainspring.pipeline.training import answers, fit, load_recipe
 from mainspring.platforms.champion import champion
+from mainspring.platforms.drift_reference import outputs_of, reference_profile
 from mainspring.platforms.git import head
+from mainspring.platforms.performance_reference import write_reference
 from mainspring.platforms.steps import record
-from mainspring.platforms.steps.call import DATASET, PROFILE, StepCall, part_of, training_set
+from mainspring.platforms.steps.call import DATASET, IMPORTANCE, StepCall, part_of, training_set
 from mainspring.platforms.steps.evaluation import HELD_OUT
 from mainspring.platforms.steps.fitting import data_of, export_model
 
@@ -28,6 +31,8 @@ VERSION = "version.json"
 
 def register(call: StepCall) -> dict[str, float]:
     """Refit the winner's recipe on everything in an MLflow run below the evaluated one, and register that."""
+    import pyarrow.parquet as pq
+
     from mainspring.adapters.mlflow.recording import recording
 
     rows, signature, _ = training_set(call)
@@ -43,12 +48,32 @@ def register(call: StepCall) -> dict[str, float]:
     call.notes.extend(filter(None, [note]))
     folder = call.outputs["version"] / "model"
     export_model(call.loaded, recipe, model, rows.filter(_used(rows)), signature, folder)
-    held_out = from_json(list[float], (call.inputs["evaluation"] / HELD_OUT).read_bytes())
-    profile = fit_profile(rows.filter(_used(rows)), signature.features, held_out)
-    (folder / PROFILE).write_bytes(to_json(profile))
+    # The evaluated model's: the refit has seen every row that it could be measured on.
+    shutil.copyfile(call.inputs["metrics"] / IMPORTANCE, folder / IMPORTANCE)
+    held_out = pq.read_table(call.inputs["evaluation"] / HELD_OUT)
+    write_profile(reference_profile(rows.filter(_used(rows)), held_out, signature, settings.drift.every), folder)
+    _keep_performance(call, part_of(rows, HOLDOUT), held_out, signature, folder)
     ours = answers(model, data.X, signature, recipe)
     record.refitted(call, refit, data.y, ours)
     return _register(call, folder, rows.filter(_used(rows)), "accepted", refit)
+
+
+def _keep_performance(
+    call: StepCall, held_out: pa.Table, answered: pa.Table, signature: Signature, folder: Path
+) -> None:
+    """What the evaluated model did on rows that it was not trained on goes with the one that ships, which has seen them.
+
+    `answered` are its answers, a row for each. A version without it can be served and measured all the same: that it could not
+    be fitted is told, and ends no run.
+    """
+    try:
+        outputs = outputs_of(answered.column("output"))
+        outputs = outputs if signature.task == "multiclass" else outputs[:, 0]
+        found = write_reference(folder, held_out, outputs, signature, call.loaded.settings)
+    except Exception as error:
+        call.notes.append(f"no reference for performance: {type(error).__name__}: {error}")
+        return
+    call.notes.extend(f"performance: {finding}" for finding in found.findings)
 
 
 def refuse(call: StepCall) -> dict[str, float]:

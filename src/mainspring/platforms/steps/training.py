@@ -22,7 +22,7 @@ from mainspring.pipeline.signature import frame, truth
 from mainspring.pipeline.split import HOLDOUT, TRAIN, VALIDATION
 from mainspring.pipeline.training import Recipe, TrainingData, answers, fit, load_recipe
 from mainspring.platforms.steps import record
-from mainspring.platforms.steps.call import StepCall, part_of, training_set
+from mainspring.platforms.steps.call import IMPORTANCE, StepCall, part_of, training_set
 from mainspring.platforms.steps.fitting import data_of, export_model, share_of
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def train(call: StepCall) -> dict[str, float]:
     (folder / record.MEASURED).write_bytes(to_json(measured, indent=2))
     with unrecorded(root):
         looked_at, learnt = _insight(call, recipe, model, data, part_of(rows, HOLDOUT), signature, params, seconds)
-    (folder / record.IMPORTANCE).write_bytes(to_json(looked_at, indent=2))
+    (folder / IMPORTANCE).write_bytes(to_json(looked_at, indent=2))
     (folder / record.CURVE).write_bytes(to_json(learnt, indent=2))
     record.trained(call, run, folder)
     return measured

@@ -1,0 +1,11 @@
+WITH mainspring_window AS (SELECT
+  `t0`.`x` AS `v0`,
+  CAST(`t0`.`n` AS DOUBLE) AS `v1`,
+  `t0`.`kind` AS `v2`,
+  `t0`.`at` AS `v3`
+FROM `sales` AS `t0`
+WHERE
+  `t0`.`at` >= CAST('2024-05-01T00:00:00+00:00' AS TIMESTAMP)
+  AND `t0`.`at` < CAST('2024-05-02T00:00:00+00:00' AS TIMESTAMP)) SELECT feature, cell, COUNT(*) AS n, SUM(CASE WHEN last > 0 AND (cell = 0 OR cell = last) THEN CASE WHEN v > -1e-200 AND v < 1e-200 THEN 0 ELSE v * 5.421010862427522e-20 END END) AS total, MIN(CASE WHEN last > 0 AND (cell = 0 OR cell = last) THEN v END) AS least, MAX(CASE WHEN last > 0 AND (cell = 0 OR cell = last) THEN v END) AS greatest FROM (SELECT feature, v, CASE feature WHEN 0 THEN CASE WHEN v IS NULL THEN -1 WHEN isnan(v) THEN -2 WHEN v = CAST('Infinity' AS DOUBLE) THEN -3 WHEN v = CAST('-Infinity' AS DOUBLE) THEN -4 ELSE i END WHEN 1 THEN CASE WHEN v IS NULL THEN -1 WHEN isnan(v) THEN -2 WHEN v = CAST('Infinity' AS DOUBLE) THEN -3 WHEN v = CAST('-Infinity' AS DOUBLE) THEN -4 ELSE i END WHEN 3 THEN CASE WHEN v IS NULL THEN -1 WHEN isnan(v) THEN -2 WHEN v = CAST('Infinity' AS DOUBLE) THEN -3 WHEN v = CAST('-Infinity' AS DOUBLE) THEN -4 ELSE i END END AS cell, CASE feature WHEN 0 THEN 2 WHEN 1 THEN 2 WHEN 3 THEN 1 END AS last FROM (SELECT element_at(array(0, 1, 3), number + 1) AS feature, v, i FROM (SELECT number, v, i + IF(get(e, i + 0) < v, 1, 0) AS i, e FROM (SELECT number, v, i + IF(get(e, i + 1) < v, 2, 0) AS i, e FROM (SELECT number, v, 0 AS i, element_at(array(CAST(split('0.5,1.5', ',') AS ARRAY<DOUBLE>), CAST(split('1.0,3.0', ',') AS ARRAY<DOUBLE>), CAST(split('0.0', ',') AS ARRAY<DOUBLE>)), number + 1) AS e FROM (SELECT posexplode(array(v0, v1, CAST(unix_micros(CAST(v3 AS TIMESTAMP)) AS DOUBLE))) AS (number, v) FROM mainspring_window)))))) AS coded GROUP BY feature, cell
+UNION ALL
+SELECT 2 AS feature, cell, CAST(SUM(n) AS BIGINT) AS n, CAST(NULL AS DOUBLE) AS total, CAST(NULL AS DOUBLE) AS least, CAST(NULL AS DOUBLE) AS greatest FROM (SELECT CASE WHEN v IS NULL OR v = '' THEN -1 ELSE COALESCE(nullif(array_position(CAST(array(CAST(X'61' AS STRING), CAST(X'69742773' AS STRING)) AS ARRAY<STRING>), v), 0) - 1, 2) END AS cell, n FROM (SELECT v, COUNT(*) AS n FROM (SELECT v2 AS v FROM mainspring_window) AS v2a GROUP BY v) AS v2b) AS v2c GROUP BY cell

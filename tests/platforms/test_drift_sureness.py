@@ -1,0 +1,112 @@
+"""Alarms are calibrated on the log's own windows, and a restarted job goes on where the last one was."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
+from mainspring.domain.log_record import ROLES, LogRow, SegmentHeader, microseconds
+from mainspring.drift.profile import fit_profile
+from mainspring.drift.storage import write_profile
+from mainspring.platforms.drift import LaptopDrift
+from mainspring.serving.segment_writer import SegmentWriter
+from mainspring.settings.load import load_project
+from tests.platforms.towns import edit, write_project
+
+FIRST = datetime(2026, 3, 2, tzinfo=UTC)
+DAY = timedelta(days=1)
+ROWS = 60
+
+
+class Registry:
+    def __init__(self, folder):
+        self._folder = folder
+
+    def fetch(self, version):
+        return self._folder
+
+
+class Served:
+    """A log of days whose weather differs, by a version whose reference has no windows of its own."""
+
+    def __init__(self, folder):
+        write_project(folder)
+        edit(folder, "mainspring.yaml", "", "drift: {min_rows: 30, trailing: 7d}\n")
+        self.loaded = load_project(folder)
+        self.model = folder / "model"
+        self.model.mkdir()
+        columns = {"temp": np.random.default_rng(3).normal(10, 5, 2000), "prediction": np.full(2000, 0.5)}
+        write_profile(fit_profile({name: pa.chunked_array([values]) for name, values in columns.items()}), self.model)
+        self.log = ParquetPredictionLog(self.loaded.paths)
+        self.rng = np.random.default_rng(4)
+
+    def days(self, first, last, shift=0.0):
+        writer = SegmentWriter(self.loaded.paths.segments, SegmentHeader("1", "", ("temp",), ("number",)))
+        for day in range(first, last):
+            weather = self.rng.normal(10 + shift, 2)
+            at = microseconds(FIRST + day * DAY + timedelta(hours=9))
+            values = self.rng.normal(weather, 4, ROWS)
+            writer.append(
+                [
+                    LogRow(f"{day}-{place}", ROLES.index("primary"), 0, 0, at, 1, (0.5,), (value,), (), (), ())
+                    for place, value in enumerate(values.tolist())
+                ]
+            )
+        writer.rotate()
+        self.log.compact()
+
+    def job(self):
+        return LaptopDrift(self.loaded, Registry(self.model), self.log)
+
+
+@pytest.fixture
+def served(tmp_path):
+    return Served(tmp_path)
+
+
+def sure(found):
+    return next(one for one in found.sureness if one.reference == "trailing")
+
+
+def test_the_logs_own_windows_calibrate_once_there_are_enough(served):
+    served.days(0, 40)
+    young = served.job().run("1", FIRST + 20 * DAY)
+    # 19 days before it; 4 make half a reference, 30 calibrate, the newest two do not yet.
+    assert (sure(young).windows, sure(young).windows_needed) == (0, 36 - 19)
+    assert "17 windows too short" in young.reason
+    grown = served.job().run("1", FIRST + 40 * DAY)
+    assert (sure(grown).windows, sure(grown).windows_needed) == (39 - 4 - 2, 0)
+    assert 1 / 34 <= sure(grown).p_value <= 1
+
+
+def test_a_restarted_job_decides_as_the_one_before_would_have(served):
+    served.days(0, 40)
+    served.days(40, 43, shift=25)
+    one = served.job()
+    kept = [one.run("1", FIRST + place * DAY) for place in range(37, 44)]
+    assert [found.verdict for found in kept[-3:]] == ["warning", "alarm", "alarm"]
+    assert kept[-1].since == FIRST + 40 * DAY
+    again = served.job().run("1", FIRST + 43 * DAY)
+    assert (again.sureness, again.verdict, again.since) == (kept[-1].sureness, kept[-1].verdict, kept[-1].since)
+
+
+def test_rows_that_come_late_are_in_the_windows_that_calibrate(served):
+    served.days(0, 38)
+    job = served.job()
+    before = job.run("1", FIRST + 38 * DAY)
+    served.days(38, 40)
+    found = job.run("1", FIRST + 40 * DAY)
+    assert sure(found).windows == sure(before).windows + 2
+    assert sure(served.job().run("1", FIRST + 40 * DAY)).p_value == sure(found).p_value
+
+
+def test_a_report_that_is_half_written_does_not_stop_the_next(served):
+    served.days(0, 40)
+    job = served.job()
+    for place in (37, 38, 39):
+        job.run("1", FIRST + place * DAY)
+    newest = sorted((served.loaded.paths.drift / "1").glob("drift-*.json"))[-1]
+    newest.write_bytes(newest.read_bytes()[:100])
+    assert served.job().run("1", FIRST + 40 * DAY).verdict in ("quiet", "warning", "alarm")
