@@ -264,6 +264,10 @@ class Ledger(Protocol):
         """The latest value of a key, None when never written."""
         ...
 
+    def states(self, prefix: str) -> Mapping[str, str]:
+        """Keys that begin with `prefix` and are not empty, with their latest values."""
+        ...
+
     def put_state(self, state: Mapping[str, str]) -> None:
         """Write several keys in one transaction."""
         ...
@@ -273,5 +277,6 @@ class Notifier(Protocol):
     """Tells people."""
 
     def notify(self, alert: Alert) -> None:
-        """Send an alert; failing to send never stops the caller."""
+        """Take an alert over; the same one again changes nothing. Failing to tell people never stops the caller: an alert that
+        cannot even be kept is a `TemporaryError`, and stays owed."""
         ...

@@ -27,6 +27,8 @@ gate: {min_gain: -1}
 rollout: {steps: [10], step_time: 1s, min_requests: 1000000, guard: {time: 0s}}
 drift: {every: 3s, trailing: 30s, min_rows: 1}
 serving: {port: 0, metrics_port: 0, grpc: true}
+# A channel that is given nothing: its metrics are there.
+notify: {email: {host: localhost, sender: a@example.com, to: [b@example.com]}, on: []}
 """
 TRAINING = """
 from sklearn.compose import make_column_transformer

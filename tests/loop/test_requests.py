@@ -110,7 +110,8 @@ def test_an_abort_goes_back_and_the_version_is_not_tried_again(world):
     (back,) = world.rows("rolled_back")
     assert (back.actor, back.version, back.why) == ("eva", "2", "asked for by eva: complaints")
     assert (world.rollout.stable, world.rollout.phase, set(world.running)) == ("1", "idle", {("1", "")})
-    assert "complaints" in world.sent[-1].what
+    assert "complaints" in world.sent[-1].detail
+    assert "complaints" not in world.sent[-1].what
     assert len(world.rows("rollout_started")) == 2
 
 

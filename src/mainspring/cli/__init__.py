@@ -8,6 +8,7 @@ Every module below registers its commands on `cli.app.app`; what a command needs
 def main() -> None:
     """Entry point of `mainspring`."""
     from mainspring.cli import (
+        alert_commands,
         backtest_commands,
         batch_commands,
         demo_commands,
@@ -18,6 +19,7 @@ def main() -> None:
         performance_commands,
         project_commands,
         serving_commands,
+        skew_commands,
     )
     from mainspring.cli.app import run
     from mainspring.settings.machine import prepare
@@ -31,6 +33,8 @@ def main() -> None:
         backtest_commands,
         batch_commands,
         label_commands,
+        alert_commands,
+        skew_commands,
         performance_commands,
         keeping_commands,
         demo_commands,

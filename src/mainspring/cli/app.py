@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from mainspring.settings.load import LoadedProject
 
 _ORDER = (
-    "init", "check", "train", "run", "up", "status", "predict", "score", "logs", "labels", "drift", "performance",
-    "backtest", "retrain", "rollout", "ledger", "adopt", "data", "config", "schema", "doctor", "gc",
+    "init", "check", "train", "run", "up", "status", "predict", "score", "logs", "labels", "drift", "skew", "performance",
+    "alerts", "notify", "backtest", "retrain", "rollout", "ledger", "adopt", "data", "config", "schema", "doctor", "gc",
 )  # fmt: skip
 
 

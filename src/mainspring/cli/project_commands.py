@@ -143,15 +143,17 @@ def doctor(project: Project = None, as_json: AsJson = False) -> None:
     """Say what is installed, what is missing and how to get it."""
     from mainspring.domain.errors import MainspringError
     from mainspring.platforms.doctor import examine
+    from mainspring.platforms.notifying import troubles
 
-    loaded = None
+    loaded, alerts = None, []
     try:
         loaded = load(project)
+        alerts = troubles(loaded.paths)
     except MainspringError:
         if project is not None:
             raise
         # Outside a project, or in one that mainspring check has something to say about: the machine is the same.
-    findings = examine(loaded)
+    findings = examine(loaded, alerts)
     if as_json:
         print_json(findings)
     else:

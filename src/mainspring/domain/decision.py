@@ -55,9 +55,23 @@ class Decision:
     numbers: dict[str, Any] = field(default_factory=dict)
 
 
+AlertKind = Literal[
+    "alarm", "run_failed", "rolled_back", "chore_failing", "undelivered", "gate_refused", "promoted", "test"
+]
+"""What an alert is about; its id begins with it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A message for people: what, since when, how sure, what the loop will do, and the command to look closer."""
+    """A message for people: what, since when, how sure, what the loop will do, and the command to look closer.
+
+    `id` is its kind, a colon and what makes it one: sent again, it has the same. Everything but `detail` leaves this machine
+    and so holds no value of any row; `detail` is the whole story (a text of an error, a person's reason), and stays here.
+    `since` is None where it began at `at`.
+
+    >>> Alert("alarm:d7", "temp drifted", datetime(2026, 3, 1), "warning", "mainspring drift").kind
+    'alarm'
+    """
 
     id: str
     what: str
@@ -65,3 +79,11 @@ class Alert:
     severity: Literal["info", "warning", "critical"]
     next_step: str
     loop_will: str = ""
+    since: datetime | None = None
+    sure: str = ""
+    detail: str = ""
+
+    @property
+    def kind(self) -> str:
+        """What it is about: an `AlertKind`."""
+        return self.id.partition(":")[0]

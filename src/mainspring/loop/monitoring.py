@@ -61,11 +61,15 @@ def drift(platform: Platform) -> Outcome:
     decision = Decision(f"alarm:{report.id}", "alarm", what, report.reason, "loop", at, stable, "", numbers)
     alert = Alert(
         decision.id,
-        f"{what}, since {report.since or report.current.start:%Y-%m-%d %H:%M} UTC: {report.reason}",
+        # Names alone: a reason may name values, and those of a text column may be a person's.
+        f"{what}: {', '.join(sorted({one.feature for one in drifted}))} drifted",
         at,
         "warning",
         "mainspring drift",
         _will(platform),
+        since=report.since or report.current.start,
+        sure=report.sure_in_words,
+        detail=report.reason,
     )
     platform.ledger.append(decision, state=state | owed(alert))
     return MOVED
@@ -75,7 +79,7 @@ def _will(platform: Platform) -> str:
     """What the loop does about an alarm, whatever holds it back for now."""
     policy = platform.settings.retrain
     if not policy.triggers:
-        return "nothing: only a person asks for a retraining (mainspring retrain)"
+        return "do nothing: only a person asks for a retraining (mainspring retrain)"
     if policy.policy == "on_alarm":
         return "retrain, when cooldown and budget allow"
     return f"ask its policy ({policy.words}) whether to retrain, when cooldown and budget allow; the answer is in the ledger"

@@ -5,17 +5,16 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
-from mainspring.domain.decision import Alert, Decision, DecisionKind
+from mainspring.domain.decision import Decision, DecisionKind
 from mainspring.domain.model_version import ModelVersion
 from mainspring.domain.rollout import ArmCounts, Endpoint, Rollout, RolloutPhase, RolloutStep
-from mainspring.loop.alerts import owed
 from mainspring.loop.champions import keep_warm, untried, warm_versions
 from mainspring.loop.freeze import frozen
 from mainspring.loop.outcome import MOVED, STILL, WAITING, Outcome
 from mainspring.loop.platform import Platform
+from mainspring.loop.rollout_alerts import told_promoted, told_rolled_back
 from mainspring.loop.state import POLICY, ROLLOUT, RUN, RunRequest, dump, read, rollout_of
 from mainspring.rollout.rules import judge, over_the_limits
 from mainspring.rollout.watch import tau_of
@@ -173,7 +172,8 @@ def promote(
     now = platform.clock.now()
     step = replace(rollout, phase="promoting", weight_percent=100, mirror_percent=0, phase_since=now, reason=why)
     what = f"version {rollout.candidate} is the champion"
-    return _decide(platform, step, "promoted", what, why, numbers, more, actor=actor)
+    told = told_promoted(rollout, why, now)
+    return _decide(platform, step, "promoted", what, why, numbers, {**(more or {}), **told}, actor=actor)
 
 
 def roll_back(
@@ -190,7 +190,9 @@ def roll_back(
     step = replace(rollout, phase="rolling_back", weight_percent=0, mirror_percent=0, phase_since=now, reason=why)
     back = f"back to version {rollout.stable}" if rollout.stable else "nothing to go back to"
     what = f"version {rollout.candidate} rolled back: {back}"
-    told = _rolled_back(rollout.id, rollout.candidate, rollout.stable, why, now)
+    told = told_rolled_back(
+        platform.settings, rollout.id, (rollout.candidate, rollout.stable), why, now, actor=actor, tested=bool(numbers)
+    )
     _decide(platform, step, "rolled_back", what, why, numbers, {**(more or {}), **told}, actor=actor)
     _rolling_back(platform, step)  # Callers first; whom it is told, next.
     return MOVED
@@ -210,16 +212,10 @@ def undo(
     step = replace(rollout, phase="undoing", mirror_percent=0, phase_since=now, reason=why)
     what = f"version {new} rolled back: the promotion is undone, back to version {old}"
     decision = Decision(f"undone:{rollout.id}", "rolled_back", what, why, actor, now, new, "", numbers)
-    told = _rolled_back(rollout.id, new, old, why, now)
+    told = told_rolled_back(platform.settings, rollout.id, (new, old), why, now, actor=actor, tested=bool(numbers))
     platform.ledger.append(decision, state={ROLLOUT: dump(step), **(more or {}), **told})
     _undoing(platform, step)
     return MOVED
-
-
-def _rolled_back(rollout: str, version: str, stays: str, why: str, now: datetime) -> dict[str, str]:
-    what = f"Version {version} was rolled back: {why}"
-    will = f"keep version {stays} in service"
-    return owed(Alert(f"rolled_back:{rollout}", what, now, "critical", "mainspring ledger", will))
 
 
 def _promoting(platform: Platform, rollout: Rollout) -> Outcome:

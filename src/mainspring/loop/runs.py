@@ -105,13 +105,21 @@ def _close(platform: Platform, asked: RunRequest, run: Run) -> Outcome:
     if kind == "run_failed":
         alert = Alert(
             decision.id,
-            f"{what}: {why}",
+            what,
             now,
             "critical",
-            f"mainspring run --resume {asked.id}",
+            f"mainspring ledger --kind run_failed, then mainspring run --resume {asked.id}",
             "keep serving the champion and wait for the next trigger",
+            since=asked.known_at,
+            sure="certain: the run has ended",
+            # What an error says may quote rows.
+            detail=why,
         )
         state |= owed(alert)
+    if kind == "gate_refused":
+        looks = "mainspring ledger --kind gate_refused"
+        sure = "as sure as the gate's window lets it be: its interval is in the ledger"
+        state |= owed(Alert(decision.id, what, now, "info", looks, "keep serving the champion", sure=sure, detail=why))
     platform.ledger.append(decision, state=state)
     return MOVED
 

@@ -7,12 +7,13 @@ import os
 import shutil
 import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from mainspring.settings.load import LoadedProject
-from mainspring.settings.project import ServingSettings
+from mainspring.settings.project import ProjectSettings, ServingSettings
 
 _PARTS = {
     "feast": "feature store",
@@ -42,12 +43,23 @@ class Finding:
     remedy: str = ""
 
 
-def examine(loaded: LoadedProject | None = None) -> list[Finding]:
+def examine(loaded: LoadedProject | None = None, alerts: Sequence[str] = ()) -> list[Finding]:
     """Look at Python, the packages, the project's port and log sink, the disk, the GPU and the tools; without a project the
-    default port."""
+    default port. `alerts`: what does not get through to people, in words."""
     port = (loaded.settings.serving if loaded is not None else ServingSettings()).port
     sink = _sink(loaded) if loaded is not None else []
-    return [_python(), *_packages(), _port(port), *sink, _disk(), _gpu(), *_tools()]
+    told = _channels(loaded.settings, alerts) if loaded is not None else []
+    return [_python(), *_packages(), _port(port), *sink, _disk(), _gpu(), *_tools(), *told]
+
+
+def _channels(settings: ProjectSettings, alerts: Sequence[str]) -> list[Finding]:
+    part = "alerts (notify)"
+    if alerts:
+        return [Finding(part, one, False, remedy="mainspring notify --test") for one in alerts]
+    names = [name for name in ("webhook", "email") if getattr(settings.notify, name) is not None]
+    if not names:
+        return [Finding(part, "no channel", False, True, "mainspring schema notify; docs/alerts.md")]
+    return [Finding(part, ", ".join(names), True, True)]
 
 
 def _python() -> Finding:

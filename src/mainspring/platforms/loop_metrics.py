@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from mainspring.adapters.notify.outbox import DeliveryState, Outbox
 from mainspring.domain.added_labels import AddedLabels
 from mainspring.domain.decision import Decision, DecisionKind
 from mainspring.domain.rollout import Arm, ArmCounts, RolloutPhase
@@ -36,6 +38,7 @@ RUN_RESULTS: dict[DecisionKind, str] = {"gate_passed": "passed", "gate_refused":
 _ROLLOUT_RESULTS: dict[DecisionKind, str] = {"promoted": "promoted", "rolled_back": "rolled_back"}
 _OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 _PHASES: tuple[RolloutPhase, ...] = get_args(RolloutPhase)
+_DELIVERIES: tuple[DeliveryState, ...] = get_args(DeliveryState)
 _ARMS: tuple[Arm, ...] = get_args(Arm)
 
 
@@ -73,6 +76,8 @@ class LoopMetrics:
         self._label_late = page.gauge(registry.LABEL_LATE)
         self._label_contradicting = page.gauge(registry.LABEL_CONTRADICTING)
         self._label_added = page.gauge(registry.LABEL_ADDED)
+        self._alerts = page.gauge(registry.ALERT_DELIVERIES)
+        self._alerts_failing = page.gauge(registry.ALERT_FAILING)
         self._performance = PerformanceMetrics(page)
         self._report: tuple[int, str] | None = None
         self._evidence: RetrainEvidence | None = None
@@ -135,6 +140,15 @@ class LoopMetrics:
             self._label_contradicting.set(found.contradicting)
         for result in ("new", "doubles", "corrections", "refused", "unmatched"):
             self._label_added.labels(result).set(sum(getattr(one, result) for one in added))
+
+    def alerted(self, channels: Sequence[str], outbox: Outbox) -> None:
+        """What became of alerts on their way to people, for the channels that there are."""
+        now, counts, troubled = time.time(), outbox.counts(), outbox.troubled(since=math.inf)
+        for channel in channels:
+            for state in _DELIVERIES:
+                self._alerts.labels(channel, state).set(counts.get((channel, state), 0))
+            began = [one.first_at for one in troubled if one.channel == channel and one.first_at is not None]
+            self._alerts_failing.labels(channel).set(now - min(began) if began else 0.0)
 
     def look(self, platform: Platform, drift: Path) -> None:
         """Bring the gauges up to the present; `drift` is the folder of the reports."""

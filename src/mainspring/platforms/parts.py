@@ -8,7 +8,7 @@ from mainspring.adapters.envoy.evidence import EnvoyEvidence
 from mainspring.adapters.envoy.router import EnvoyRouter
 from mainspring.adapters.mlflow.registry import MlflowRegistry
 from mainspring.adapters.mlflow.tracking import Tracking
-from mainspring.adapters.notify import FileNotifier
+from mainspring.adapters.notify.file import FileNotifier
 from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
 from mainspring.adapters.processes.server import LaptopModelServer
 from mainspring.adapters.sql.ledger import SqliteLedger

@@ -27,6 +27,7 @@ from mainspring.platforms.business import business_of
 from mainspring.platforms.coverage import Coverage, coverage
 from mainspring.platforms.drift import latest
 from mainspring.platforms.lease import holder
+from mainspring.platforms.notifying import troubles
 from mainspring.platforms.opened import opened_sources
 from mainspring.platforms.performance import latest as latest_performance
 from mainspring.platforms.rollout_tests import LaptopRolloutTests
@@ -103,7 +104,7 @@ class Status:
     """Everything at once. `run` is under way; `last_run` is how the one before ended.
 
     `verdict` is what the loop would do with the candidate now and why, `tests` what the tests say, with their odds, and `business`
-    what the business metric says alone; without quality, which takes the registry.
+    what the business metric says alone; without quality, which takes the registry. `alerts`: what does not reach people.
     """
 
     project: str
@@ -122,6 +123,7 @@ class Status:
     requests: tuple[str, ...]
     waiting_for: tuple[str, ...]
     freeze: Freeze | None
+    alerts: tuple[str, ...] = ()
     sink: SinkStatus | None = None
 
 
@@ -167,6 +169,7 @@ def look(loaded: LoadedProject) -> Status:
         requests,
         tuple(waiting_for(loaded, ledger, running=loop.running, failing=loop.failing, run=run, verdict=verdict)),
         freeze_of(ledger, now),
+        tuple(troubles(paths)),
         _sink(loaded),
     )
 
@@ -194,6 +197,7 @@ def lines(found: Status) -> list[tuple[str, str]]:
         text.append(("performance", told))
     if found.labels is not None:
         text.append(("labels", found.labels.in_words()))
+    text += [("alerts", one) for one in found.alerts]
     if found.sink is not None:
         text.append(("log sink", found.sink.in_words()))
     text += [("request", one) for one in found.requests]

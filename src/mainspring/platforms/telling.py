@@ -69,10 +69,24 @@ class Teller:
         self.say(one.kind, text, run_id=one.run_id, version=one.version, decision=one.id)
 
     def alert(self, alert: Alert) -> None:
-        """Something for people to act on."""
+        """Something for people to act on; what is only news was told as a decision."""
+        if alert.severity == "info":
+            return
         self.say(
             "alert",
-            f"{alert.what}\n  next: {alert.next_step}\n  the loop will {alert.loop_will}",
+            "\n  ".join(
+                filter(
+                    None,
+                    [
+                        f"{alert.what}: {alert.detail}"
+                        if alert.detail and alert.detail not in alert.what
+                        else alert.what,
+                        f"how sure: {alert.sure}" if alert.sure else "",
+                        f"next: {alert.next_step}",
+                        f"the loop will {alert.loop_will}" if alert.loop_will else "",
+                    ],
+                )
+            ),
             alert=alert.id,
             severity=alert.severity,
         )

@@ -10,8 +10,9 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mainspring.adapters.clock import WallClock
@@ -37,6 +38,7 @@ _WARM_SECONDS = 90.0
 _COMPACT_SECONDS = 5.0
 _LAST_SENDING_SECONDS = 10.0
 _LABEL_SECONDS = 60.0
+_FAILING_SECONDS = 600.0
 _PAUSE_SECONDS = {"soon": 0.1, "run": 0.5}
 _STILL_SECONDS = (0.5, 1.0, 2.0)
 _WATCHED = ("mainspring.yaml", "features.py", "transforms.py")
@@ -77,10 +79,10 @@ class _Running:
 
     def __init__(self, loaded: LoadedProject, teller: Teller, page: MetricsPage, address: str) -> None:
         from mainspring.adapters.envoy.router import EnvoyRouter
-        from mainspring.adapters.notify import FileNotifier
         from mainspring.loop.setbacks import Setbacks
         from mainspring.platforms.labelling import labels_of
         from mainspring.platforms.loop_metrics import LoopMetrics, PacedLog
+        from mainspring.platforms.notifying import courier_of
         from mainspring.platforms.parts import laptop
 
         self._loaded, self._teller = loaded, teller
@@ -95,7 +97,7 @@ class _Running:
         router.prepare()
         parts = laptop(loaded, WallClock(), quiet=True)
         self._conceal(parts)
-        keep = FileNotifier(loaded.paths.state / "alerts.jsonl", quiet=True)
+        self._courier, self._outbox = courier_of(loaded, lambda text: teller.say("notify", text))
 
         def unanswered() -> int:
             found = parts.record_failures()
@@ -109,12 +111,14 @@ class _Running:
             router=router,
             log=PacedLog(parts.log, metrics, every_seconds=_COMPACT_SECONDS),
             record_failures=unanswered,
-            notifier=_TellingNotifier(keep, teller),
+            notifier=_TellingNotifier([self._courier, parts.notifier], teller),
         )
         earlier = self._ledger.after(0)
         self._seen = earlier[-1][0] if earlier else 0
         metrics.decided([one for _, one in earlier])
         self._files = self._stamps()
+        self._failing_since: dict[str, datetime] = {}
+        self._courier.start()
         self._sending = _sending(loaded, self._platform.clock, teller)
 
     def turn(self, ending: threading.Event, warm: Callable[[], WarmWorker]) -> None:
@@ -174,6 +178,7 @@ class _Running:
         from mainspring.loop.state import RUN, RunRequest, read
 
         platform = self._platform
+        self._courier.close()
         self._teller.say("stop", "answering what was asked, then stopping Envoy and the predictors")
         platform.router.close()
         for one in platform.server.endpoints():
@@ -201,6 +206,8 @@ class _Running:
         self._teller.address(self._platform, self._loaded)
         self._metrics.look(self._platform, self._loaded.paths.drift)
         self._look_at_labels()
+        self._metrics.alerted(self._courier.channels, self._outbox)
+        self._tell_of_failing()
         if self._sending is not None:
             for setback in self._sending.news():
                 self._set_back(setback)
@@ -224,12 +231,37 @@ class _Running:
             found = coverage(self._loaded, self._platform.clock.now(), self._labels)
             self._metrics.labelled(found, self._labels.store.added())
 
+    def _tell_of_failing(self) -> None:
+        """A chore that has failed for so long that it does not help itself, once for each time that it began to."""
+        from mainspring.loop.alerts import owed
+
+        now = datetime.now(UTC)
+        for chore, since in [*self._failing_since.items()]:
+            if (now - since).total_seconds() < _FAILING_SECONDS:
+                continue
+            alert = Alert(
+                f"chore_failing:{chore}:{since:%Y-%m-%dT%H:%M:%S}",
+                f"the loop's part {chore!r} fails",
+                now,
+                "critical" if chore in ("run", "rollout") else "warning",
+                "mainspring status",
+                "go on with everything else, and try this one again every ten minutes",
+                since=since,
+                sure="certain: it has raised an error at every try since then",
+                detail=self._standing.get(chore, ""),
+            )
+            self._ledger.put_state(owed(alert))
+            del self._failing_since[chore]
+
     def _set_back(self, setback: Setback) -> None:
         from mainspring.domain.codec import to_json
 
         if setback.error is None:
             self._standing.pop(setback.chore, None)
+            self._failing_since.pop(setback.chore, None)
         else:
+            if setback.chore not in self._standing:
+                self._failing_since[setback.chore] = datetime.now(UTC)
             self._standing[setback.chore] = setback.text
         self._ledger.put_state({SETBACKS: to_json(self._standing).decode() if self._standing else ""})
         self._teller.setback(setback)
@@ -254,16 +286,17 @@ def _sending(loaded: LoadedProject, clock: Clock, teller: Teller) -> Sending | N
 
 
 class _TellingNotifier:
-    """A notifier that keeps alerts in a file, and tells them."""
+    """Notifiers that keep an alert, and a teller that says it once it is kept."""
 
-    def __init__(self, keep: Notifier, teller: Teller) -> None:
+    def __init__(self, keep: Sequence[Notifier], teller: Teller) -> None:
         self._keep = keep
         self._teller = teller
 
     def notify(self, alert: Alert) -> None:
-        """Tell and keep."""
+        """Keep and tell."""
+        for one in self._keep:
+            one.notify(alert)
         self._teller.alert(alert)
-        self._keep.notify(alert)
 
 
 def _pause(tick: Tick, still: int, *, judging: bool) -> float:

@@ -32,6 +32,8 @@ _URL_SECRET = re.compile(
 # `host:port,password=...`, as Feast's Redis has it.
 _OPTION_SECRET = re.compile(r"(?P<before>,(?:password|passwd|secret|token)=)(?P<secret>[^,]*)", re.IGNORECASE)
 _BEFORE_PASSWORD = re.compile(r"^[a-z][a-z0-9+.-]*://[^:/@]*:[^@]*$", re.IGNORECASE)
+# An address that whoever knows it may write to.
+_SECRET_PLACES = ("notify.webhook.url",)
 _MASK = "********"
 # Where the keys are the user's own names: a column that is called `token` is no secret.
 _NAMES_OF_USERS = re.compile(r"\.(columns|entities|defaults|missing_by)\.")
@@ -185,6 +187,7 @@ def _plain_secrets(document: Any, origins: Mapping[str, str]) -> Iterator[str]:
         # `${NAME:-hunter2}` is a password in plain text as well.
         if any(re.sub(r"\$\{\w+\}", "", secret) for secret in secrets):
             variable = last.upper() if named else "DATABASE_PASSWORD"
+            variable = "WEBHOOK_URL" if key in _SECRET_PLACES else variable
             yield (
                 f"{origins.get(key, '')}: `{key}` holds a password in plain text; write ${{{variable}}} there "
                 f"and set the variable {variable} in the environment"
@@ -192,7 +195,9 @@ def _plain_secrets(document: Any, origins: Mapping[str, str]) -> Iterator[str]:
 
 
 def _is_secret(key: str) -> bool:
-    return bool(_SECRET_KEY.search(key.rsplit(".", 1)[-1])) and not _NAMES_OF_USERS.search(key)
+    return key in _SECRET_PLACES or (
+        bool(_SECRET_KEY.search(key.rsplit(".", 1)[-1])) and not _NAMES_OF_USERS.search(key)
+    )
 
 
 def _substitute(

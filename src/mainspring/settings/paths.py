@@ -105,6 +105,11 @@ class ProjectPaths:
         return self.state / "log" / "key"
 
     @property
+    def alerts(self) -> Path:
+        """Alerts and what became of each on its way to people (SQLite)."""
+        return self.state / "alerts.db"
+
+    @property
     def performance(self) -> Path:
         """Performance reports, and the blocks that do not change any more."""
         return self.state / "performance"

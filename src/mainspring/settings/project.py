@@ -16,6 +16,7 @@ from mainspring.domain.time import duration_in_words
 from mainspring.settings.drift import DriftSettings
 from mainspring.settings.keeping import KeepSettings, LogSettings
 from mainspring.settings.labels import LabelSettings
+from mainspring.settings.notify import NotifySettings
 from mainspring.settings.part import Duration, Part
 from mainspring.settings.performance import PerformanceSettings
 from mainspring.settings.retrain import RetrainSettings
@@ -232,6 +233,7 @@ class ProjectSettings(Part):
     serving: ServingSettings = ServingSettings()
     log: LogSettings = LogSettings()
     keep: KeepSettings = KeepSettings()
+    notify: NotifySettings = NotifySettings()
     tracking: TrackingSettings = TrackingSettings()
     s3: S3Settings = S3Settings()
 

@@ -195,6 +195,15 @@ LABEL_ADDED = MetricDefinition(
     "Rows of label files that were added: new, doubles, corrections (among the new), refused, unmatched when added.",
     "loop", ("result",),
 )  # fmt: skip
+ALERT_DELIVERIES = MetricDefinition(
+    "mainspring_alert_deliveries_rows", "gauge",
+    "Alerts of the last months by channel and what became of them: waiting, failing, sent, given_up.",
+    "loop", ("channel", "state"),
+)  # fmt: skip
+ALERT_FAILING = MetricDefinition(
+    "mainspring_alert_failing_seconds", "gauge",
+    "Time since the oldest alert that a channel does not take was first tried; 0 while all get through.", "loop", ("channel",),
+)  # fmt: skip
 RETRAIN_BUDGET = MetricDefinition(
     "mainspring_retrain_budget_runs", "gauge", "Retrainings that the policy's budget still allows.", "loop"
 )

@@ -8,7 +8,7 @@ Feast's own stores join on event time alone, this one also asks when a row becam
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +31,8 @@ from mainspring.sources.check import quoted
 from mainspring.sources.files import connect, literal
 
 _DUMMY_ENTITY = "__dummy_id"
+ROW_AT, KNOWN_AT = "mainspring_row_at", "mainspring_known_at"
+"""Of the row behind a question: its event time, and when it became known."""
 
 
 class AsofOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]
@@ -240,6 +242,28 @@ def _view_rows(config: RepoConfig, view: FeatureView, refs: list[str], full_name
         delay=timedelta(seconds=float(tags.get(DELAY_TAG, "0"))),
         created_is_availability=by_created,
     )
+
+
+def newest_rows(
+    config: RepoConfig,
+    view: FeatureView,
+    keys: Mapping[str, str],
+    features: Sequence[str],
+    spine: pa.Table,
+    timestamp: str,
+) -> pa.Table:
+    """`spine` with `features`, `ROW_AT` and, where the view says it, `KNOWN_AT` of the newest row by event time alone, whatever was
+    known of it then.
+
+    `keys` maps a join key of the rows to a column of the spine. A row became known at its `available_at`, else its created time.
+    """
+    source = view.batch_source
+    known = {**view.tags}.get(AVAILABLE_AT_TAG) or source.created_timestamp_column or ""
+    wanted = {name: name for name in features} | {source.timestamp_field: ROW_AT} | ({known: KNOWN_AT} if known else {})
+    created = source.created_timestamp_column or None
+    rows = ViewRows(_scan(config, source), dict(keys), wanted, source.timestamp_field, created)
+    with _connect(config) as db:
+        return point_in_time(db, spine, timestamp, [rows])
 
 
 def _scan(config: RepoConfig, source: DataSource) -> str:

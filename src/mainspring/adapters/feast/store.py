@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from mainspring.adapters.feast import READER
-from mainspring.adapters.feast.asof_store import source_path
+from mainspring.adapters.feast.asof_store import AsofOfflineStore, newest_rows, source_path
 from mainspring.adapters.feast.declared import as_declared
 from mainspring.adapters.feast.emptied import begin_anew
 from mainspring.adapters.feast.marks import Marks
@@ -148,6 +148,20 @@ class FeastFeatureStore:
             for name in found.column_names:
                 spine = _with(spine, name, found.column(name))
         return spine
+
+    def newest(self, view: str, spine: pa.Table) -> pa.Table | None:
+        """`spine` with the newest row of a view at each instant by event time alone: see `asof_store.newest_rows`.
+
+        None where the rows are not in files, or the store is another one: then nobody knows what is behind a value.
+        """
+        store = self._open()
+        one = self._views[view]
+        if _file_path(store, one) is None or not isinstance(store._get_provider().offline_store, AsofOfflineStore):
+            return None
+        info = self._info(one)
+        keys = dict(zip(info.join_keys, info.entities, strict=True))
+        names = [name for name, _ in (*info.features, *info.hidden)]
+        return newest_rows(store.config, one, keys, names, spine, EVENT_TIME)
 
     def materialize(self, until: datetime) -> int:
         """Bring the online store up to what was known at `until`; returns rows written.

@@ -92,6 +92,14 @@ class SqliteLedger:
         row = self._open().execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
+    def states(self, prefix: str) -> Mapping[str, str]:
+        """Keys that begin with `prefix` and are not empty, with their latest values."""
+        rows = self._open().execute(
+            "SELECT key, value FROM state WHERE substr(key, 1, ?) = ? AND value <> '' ORDER BY key",
+            (len(prefix), prefix),
+        )
+        return {str(key): str(value) for key, value in rows}
+
     def put_state(self, state: Mapping[str, str]) -> None:
         """Write several keys in one transaction."""
         with self._transaction() as connection:

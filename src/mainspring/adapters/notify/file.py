@@ -30,4 +30,6 @@ class FileNotifier:
         except (OSError, DataError) as error:
             Log().error("an alert could not be kept", alert=alert.id, error=str(error))
         if self._log is not None:
-            self._log.warning(alert.what, severity=alert.severity, next=alert.next_step, loop_will=alert.loop_will)
+            self._log.warning(
+                alert.what, severity=alert.severity, next=alert.next_step, loop_will=alert.loop_will, why=alert.detail
+            )

@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime
 
-from mainspring.adapters.notify import FileNotifier
+from mainspring.adapters.notify.file import FileNotifier
 from mainspring.domain.decision import Alert
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
