@@ -14,6 +14,7 @@ from tests.cli.running import Callers, Up, mainspring, write_project
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(400)]
 
 
+@pytest.mark.slow
 def test_a_person_is_forgotten_and_old_versions_go_while_callers_ask(tmp_path):
     folder = write_project(tmp_path)
     paths = ProjectPaths(folder)

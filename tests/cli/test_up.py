@@ -121,8 +121,10 @@ def test_every_registered_metric_is_exposed_and_no_other(folder, service):
         registered = {one.name: one for one in DEFINITIONS.values() if one.process == process}
         assert types == set(registered)
         emitted = {name + ("_sum" if one.kind == "histogram" else "") for name, one in registered.items()}
+        # What is measured by whole days of questions is not there on the first.
+        later = {name for name in emitted if name.startswith("mainspring_performance_")}
         parts = {f"{one.name}_{part}" for one in registered.values() for part in ("bucket", "sum", "count")}
-        assert emitted <= samples
+        assert emitted - later <= samples
         assert samples <= emitted | parts
     code, out, errors = mainspring(folder, "drift")
     assert code == 0, errors

@@ -116,6 +116,7 @@ def test_a_step_that_is_killed_in_the_warm_worker(project):
     killed_and_resumed(project)
 
 
+@pytest.mark.slow
 def test_a_step_that_is_killed_in_a_run_of_its_own(project):
     killed_and_resumed(project)
 
@@ -131,6 +132,7 @@ def kill_step(project):
     os.kill(int(holders[0][4]), signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("warm")
 def test_a_run_whose_own_process_is_killed_goes_on_and_is_not_done_twice(project):
     edit(project, "training.py", "def train(data, params):\n", HANG.replace("sleep(100)", "sleep(3)"))

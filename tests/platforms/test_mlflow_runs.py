@@ -167,6 +167,7 @@ def test_the_model_that_was_evaluated_and_the_refit_that_ships_are_both_loaded_b
     assert load_card(held).trained_until < card.trained_until
 
 
+@pytest.mark.slow
 def test_a_refused_model_is_registered_with_its_reason_and_mlflows_server_shows_it(project):
     edit(project, "mainspring.yaml", "", "gate: {floor: 0.999}\n")
     walk = Walk(project).until("register")

@@ -54,7 +54,8 @@ def group_windows(cells: Cells, reference: Counts, vectors: Any) -> Integers:
     never = np.zeros(cells.width, np.bool_)
     never[covered(cells) : -len(APART)] = True
     if cells.ordered and reference.known:
-        never[[0, cells.size - 1]] = True
+        # The least of all floats has no edge below it, and is in the first cell.
+        never[[0, cells.size - 1]] = reference.cells[[0, cells.size - 1]] == 0
         if _knows_its_values(reference):
             never[: cells.size] = reference.cells == 0
     groups = merged(cells, np.where(never, 0, whole), _with_tails(cells, reference))

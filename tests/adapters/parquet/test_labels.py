@@ -139,6 +139,7 @@ def test_two_writers_at_once_lose_and_double_nothing(tmp_path):
     assert sorted(ids(ParquetLabels(tmp_path))) == sorted(expected)
 
 
+@pytest.mark.slow
 def test_killed_at_any_instant_each_file_is_whole_or_not_there(tmp_path):
     store = ParquetLabels(tmp_path)
     for number in range(6):

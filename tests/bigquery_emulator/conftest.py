@@ -1,0 +1,2 @@
+collect_ignore = ["start.py"]
+"""Runs in the environment of the emulator."""
