@@ -1,5 +1,6 @@
 """What drifted features do to a real model's answers, from rows of a real log."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
 from mainspring.domain.codec import to_json
 from mainspring.domain.log_record import LogRow, SegmentHeader, microseconds
+from mainspring.drift.cells import Windows
 from mainspring.drift.page import page, rows_of
-from mainspring.drift.profile import fit_profile
+from mainspring.drift.profile import count_window, fit_profile
 from mainspring.drift.ranking import matters, ranked
 from mainspring.drift.storage import write_profile
 from mainspring.pipeline.insight import Importance
@@ -55,11 +57,18 @@ def world(tmp_path):
         }
 
     before = {name: pa.chunked_array([pa.array(one)]) for name, one in columns(20_000).items()}
-    write_profile(fit_profile(before, card.signature.features), tmp_path / "model")
+    profile = fit_profile(before, card.signature.features)
+    # Its own forty days, which end where the log begins.
+    starts = np.datetime64("2026-05-01", "us") - np.arange(40, 0, -1) * np.timedelta64(86_400_000_000, "us")
+    days = [
+        count_window(profile, {name: one.slice(500 * day, 500) for name, one in before.items()}) for day in range(40)
+    ]
+    windows = {name: Windows(starts, np.array([day[name].vector for day in days])) for name in profile.cells}
+    write_profile(replace(profile, windows=windows, every_seconds=86400.0), tmp_path / "model")
     (tmp_path / "model" / IMPORTANCE).write_bytes(to_json([Importance("wind", 0.2), Importance("temp", 0.001)]))
     log = ParquetPredictionLog(loaded.paths)
 
-    def run(change, names=("town", "wind", "temp")):
+    def run(change, names=("town", "wind", "temp"), reference=""):
         asked = columns(ROWS)
         change(asked)
         kinds = tuple("text" if name == "town" else "number" for name in names)
@@ -69,7 +78,8 @@ def world(tmp_path):
         writer.append([LogRow(f"q{place}", 0, 0, 0, at, 1, (0.5,), row, (), (), ()) for place, row in enumerate(rows)])
         writer.rotate()
         log.compact()
-        return LaptopDrift(loaded, Registry(tmp_path / "model"), log).run("1", AT)
+        settings = loaded.settings.changed("drift", **({"reference": reference} if reference else {}))
+        return LaptopDrift(replace(loaded, settings=settings), Registry(tmp_path / "model"), log).run("1", AT)
 
     return run
 
@@ -95,6 +105,15 @@ def test_what_moves_the_answers_comes_first_however_far_something_else_has_moved
     assert "m/s, was " in wind.sentence
     assert temp.sentence.startswith("`temp` moved to lower values: ")
     assert of(report, "town").effect is None  # it did not drift
+
+
+def test_the_weeks_before_a_young_log_are_training_s(world):
+    report = world(lambda asked: asked["wind"].__iadd__(2), reference="trailing")
+    wind = next(one for one in report.features if (one.feature, one.reference) == ("wind", "trailing"))
+    assert (report.acted_on, wind.drifted) == ("trailing", True)
+    assert wind.reference_rows == 500  # a day of training
+    assert wind.effect.mean > 0.2
+    assert wind.sentence.startswith("`wind` moved to higher values: ")
 
 
 def test_the_effect_is_that_of_the_change_alone(world, tmp_path):
@@ -142,7 +161,7 @@ def test_a_person_reads_it_on_a_page_and_on_a_terminal(world):
     text = page(report)
     assert text.index("wind</h2>" if "wind</h2>" in text else "wind drifted") < text.index("temp did not drift")
     assert "<b>&" not in text.replace("<b>&amp;", "")
-    assert text.count("<svg") == 3
+    assert text.count("<svg") == 6  # three features against two references
     rows = rows_of(report)
     assert [row[5] for row in rows if row[0] in ("wind", "town")] == ["drifted", "drifted"]
     assert all(row[7] for row in rows if row[5] == "drifted")

@@ -20,6 +20,7 @@ from mainspring.drift.profile import CONFIDENCE, PREDICTION, Profile
 from mainspring.drift.report import Exact, drifted, report
 from mainspring.drift.statistics import ks_exact
 from mainspring.drift.storage import read_profile
+from mainspring.drift.sureness import trailing_with_training
 from mainspring.drift.telling import told
 from mainspring.drift.windows import Past, group_windows, past_of
 from mainspring.platforms.drift_counts import HourCounts
@@ -58,6 +59,7 @@ class LaptopDrift:
         before = TimeWindow(window.start - self._settings.trailing, window.start)
         counts = self.counts(version)
         profile, current, trailing = self._profiles[version], counts.of(window), counts.of(before)
+        past = self._past(version, window)
         found = report(
             version,
             at,
@@ -68,11 +70,12 @@ class LaptopDrift:
             self._settings,
             self._before(version, at),
             self._exact(version, window, before),
-            self._past(version, window),
+            past,
         )
         hidden = tuple(name for name in profile.cells if name in self._unwatched)
         found = replace(found, unwatched=hidden)
-        found = self._told(found, profile, current, {"training": profile.counts, "trailing": trailing})
+        weeks = trailing_with_training(profile, trailing, past, window, self._settings)
+        found = self._told(found, profile, current, {"training": profile.counts, "trailing": weeks})
         self._put(version, found)
         return found
 
