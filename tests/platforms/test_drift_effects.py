@@ -163,5 +163,5 @@ def test_a_person_reads_it_on_a_page_and_on_a_terminal(world):
     assert "<b>&" not in text.replace("<b>&amp;", "")
     assert text.count("<svg") == 6  # three features against two references
     rows = rows_of(report)
-    assert [row[5] for row in rows if row[0] in ("wind", "town")] == ["drifted", "drifted"]
-    assert all(row[7] for row in rows if row[5] == "drifted")
+    assert [row[5] for row in rows if row[0] in ("wind", "town") and row[1] == "training"] == ["drifted", "drifted"]
+    assert all(row[7] for row in rows if row[5] == "drifted" and row[1] == "training")
