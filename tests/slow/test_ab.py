@@ -103,7 +103,7 @@ def test_what_users_bring_decides_and_a_killed_loop_forgets_nobody(folder, servi
     assert json.loads(mainspring(folder, "rollout", "status", "--json")[1])["salt"] == ""
     up.end(signal.SIGKILL)
     up = service()
-    kind, text = ("promoted", "version 2 is") if better == "2" else ("alert", "Version 2 was rolled back")
+    kind, text = ("promoted", "version 2 is") if better == "2" else ("alert", "version 2 was rolled back")
     told, _ = up.wait(kind, text, within=90)
     print(told)
     assert "users of the candidate brought" in told
