@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from mainspring.drift.cells import Cells, Counts, Windows, total
 from mainspring.drift.counting import count
 from mainspring.drift.fitting import fit_cells
 from mainspring.drift.placing import windowed
+from mainspring.drift.windows import Past, training_past
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,6 +45,11 @@ class Profile:
     counts: dict[str, Counts]
     windows: dict[str, Windows] = field(default_factory=dict)
     every_seconds: float = 0.0
+
+    @cached_property
+    def own_windows(self) -> Past:
+        """The reference's own windows over groups: what alarms are calibrated on while the log is young."""
+        return training_past(self.cells, self.counts, self.windows)
 
     @property
     def rows(self) -> int:

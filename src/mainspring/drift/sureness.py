@@ -12,7 +12,7 @@ from mainspring.domain.time import TimeWindow
 from mainspring.drift.cells import Counts, Integers
 from mainspring.drift.decide import Decided, FeatureWindows, Rule, decide, next_level
 from mainspring.drift.profile import Profile
-from mainspring.drift.windows import APART_GROUPS, Past, group_windows, joined, past_of, training_past
+from mainspring.drift.windows import APART_GROUPS, Past, group_windows, joined, past_of
 from mainspring.settings.drift import DriftSettings
 
 
@@ -34,7 +34,7 @@ def by_own_windows(
     now = {name: _grouped(profile, name, one) for name, one in counts.items() if name in profile.cells}
     start = _microseconds(current.start)
     same_length = profile.every_seconds == settings.every.total_seconds()
-    own = training_past(profile.cells, profile.counts, profile.windows if same_length else {})
+    own = profile.own_windows if same_length else past_of([])
     known = own if where == "training" else joined(own, past or past_of([]))
     early = known.starts < start
     known = Past(known.starts[early], {name: one[early] for name, one in known.counts.items()})

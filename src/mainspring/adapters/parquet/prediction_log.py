@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -127,12 +128,14 @@ class ParquetPredictionLog:
             at = within(table.select(["event_at"]), window).column("event_at")
             for found in pc.value_counts(pc.floor_temporal(at, unit="hour")).to_pylist():
                 told[found["values"]].append(f"{found['counts']} rows")
-        for path in self._files(window):
-            hour = _begins(path.parent.parent, path.parent)
-            with contextlib.suppress(FileNotFoundError):
-                about = path.stat()
-                told[hour].append(f"{path.name} {about.st_size} {about.st_mtime_ns}")
-                sizes[hour] += about.st_size
+        for begins, hour in self._hours_of(window):
+            # Each report asks for months of hours: they are listed without a path for each file. What goes meanwhile is gone.
+            with contextlib.suppress(FileNotFoundError), os.scandir(hour) as entries:
+                for entry in sorted(entries, key=lambda one: one.name):
+                    if entry.name.endswith(".parquet"):
+                        about = entry.stat()
+                        told[begins].append(f"{entry.name} {about.st_size} {about.st_mtime_ns}")
+                        sizes[begins] += about.st_size
         digests = {hour: hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16] for hour, texts in told.items()}
         return {hour: LogHour(digests[hour], sizes[hour]) for hour in sorted(told)}
 
@@ -237,19 +240,23 @@ class ParquetPredictionLog:
                     one.unlink()
 
     def _files(self, window: TimeWindow | None) -> list[Path]:
+        return [path for _, hour in self._hours_of(window) for path in sorted(hour.glob("*.parquet"))]
+
+    def _hours_of(self, window: TimeWindow | None) -> Iterator[tuple[datetime, Path]]:
+        """Folders of the hours that meet the window, with their beginnings, oldest first."""
         if not self._folder.is_dir():
-            return []
+            return
         first = "" if window is None else f"{_DAY}{window.start:%Y-%m-%d}"
         last = "~" if window is None else f"{_DAY}{window.end:%Y-%m-%d}"
-        files: list[Path] = []
-        for day in sorted(self._folder.iterdir()):
-            if not first <= day.name <= last:
+        for day in sorted(os.listdir(self._folder)):
+            if not first <= day <= last:
                 continue
-            for hour in sorted(day.iterdir()):
-                begins = _begins(day, hour)
+            folder = self._folder / day
+            for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
+                hour = folder / name
+                begins = _begins(folder, hour)
                 if window is None or (begins < window.end and begins + timedelta(hours=1) > window.start):
-                    files += sorted(hour.glob("*.parquet"))
-        return files
+                    yield begins, hour
 
     def _put_positions(self, known: dict[str, int]) -> None:
         part = self._positions.with_suffix(".part")
