@@ -14,6 +14,7 @@ from mainspring.domain.time import TimeWindow
 from mainspring.drift.page import page, rows_of
 from mainspring.drift.profile import count_window, fit_profile
 from mainspring.drift.report import drifted, report
+from mainspring.drift.sureness import trailing_with_training
 from mainspring.drift.windows import group_windows, past_of
 from mainspring.settings.drift import DriftSettings
 
@@ -55,9 +56,9 @@ def live(profile, days, settings):
         for one in counted[-28:]:
             trailing = {name: trailing[name] + one[name] if name in trailing else one[name] for name in one}
         earlier = reports[-settings.persistence - 1 :]
-        found = report(
-            "1", window.end, window, profile, counts, trailing, settings, earlier, past=past_of(served[-100:])
-        )
+        past = past_of(served[-100:])
+        trailing = trailing_with_training(profile, trailing, past, window, settings)
+        found = report("1", window.end, window, profile, counts, trailing, settings, earlier, past=past)
         reports.append(from_json(DriftReport, to_json(found)))
         counted.append(counts)
         grouped = {

@@ -13,26 +13,19 @@ from mainspring.domain.log_record import LogRow, SegmentHeader, microseconds
 from mainspring.drift.cells import Windows
 from mainspring.drift.page import page, rows_of
 from mainspring.drift.profile import count_window, fit_profile
-from mainspring.drift.ranking import matters, ranked
+from mainspring.drift.ranking import ranked
 from mainspring.drift.storage import write_profile
 from mainspring.pipeline.insight import Importance
 from mainspring.platforms.drift import LaptopDrift
 from mainspring.platforms.steps.call import IMPORTANCE
 from mainspring.serving.segment_writer import SegmentWriter
 from mainspring.settings.load import load_project
+from tests.platforms.one_folder import Registry
 from tests.platforms.towns import edit, write_project
 from tests.serving.models import write_model
 
 AT = datetime(2026, 5, 2, tzinfo=UTC)
 ROWS = 3000
-
-
-class Registry:
-    def __init__(self, folder):
-        self._folder = folder
-
-    def fetch(self, version):
-        return self._folder
 
 
 @pytest.fixture
@@ -99,7 +92,7 @@ def test_what_moves_the_answers_comes_first_however_far_something_else_has_moved
     # A fifth of the answers and more go up; the other feature does next to nothing.
     assert wind.effect.mean > 0.2
     assert wind.effect.mean_absolute > 5 * temp.effect.mean_absolute
-    assert [one.feature for one in matters(report)] == ["wind", "temp"]
+    assert [one.acted_on.feature for one in ranked(report) if one.acted_on.drifted] == ["wind", "temp"]
     assert (wind.importance, temp.importance) == (0.2, 0.001)
     assert wind.sentence.startswith("`wind` moved to higher values: ")
     assert "m/s, was " in wind.sentence

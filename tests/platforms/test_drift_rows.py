@@ -14,17 +14,10 @@ from mainspring.drift.storage import write_profile
 from mainspring.platforms.drift import LaptopDrift, latest
 from mainspring.serving.segment_writer import SegmentWriter
 from mainspring.settings.load import load_project
+from tests.platforms.one_folder import Registry
 from tests.platforms.towns import edit, write_project
 
 AT = datetime(2026, 5, 2, tzinfo=UTC)
-
-
-class Registry:
-    def __init__(self, folder):
-        self._folder = folder
-
-    def fetch(self, version):
-        return self._folder
 
 
 @pytest.fixture

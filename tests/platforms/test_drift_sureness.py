@@ -13,19 +13,12 @@ from mainspring.drift.storage import write_profile
 from mainspring.platforms.drift import LaptopDrift
 from mainspring.serving.segment_writer import SegmentWriter
 from mainspring.settings.load import load_project
+from tests.platforms.one_folder import Registry
 from tests.platforms.towns import edit, write_project
 
 FIRST = datetime(2026, 3, 2, tzinfo=UTC)
 DAY = timedelta(days=1)
 ROWS = 60
-
-
-class Registry:
-    def __init__(self, folder):
-        self._folder = folder
-
-    def fetch(self, version):
-        return self._folder
 
 
 class Served:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mainspring.domain.drift_report import DriftReport, FeatureDrift
@@ -32,11 +31,6 @@ def ranked(report: DriftReport) -> list[Ranked]:
         pairs.append((first, tuple(one for one in found if one is not first)))
     pairs.sort(key=lambda pair: _weight(pair[0], report.acted_on))
     return [Ranked(place, first, others) for place, (first, others) in enumerate(pairs, 1)]
-
-
-def matters(report: DriftReport, most: int = 3) -> Sequence[FeatureDrift]:
-    """The features that drifted against the reference that is acted on, by what they matter; at most so many."""
-    return [one.acted_on for one in ranked(report) if _drifted(one.acted_on, report.acted_on)][:most]
 
 
 def _drifted(one: FeatureDrift, acted_on: str) -> bool:

@@ -14,7 +14,7 @@ from mainspring.drift.findings import findings_of
 from mainspring.drift.histogram import histogram
 from mainspring.drift.profile import Profile
 from mainspring.drift.statistics import distances, grouped
-from mainspring.drift.sureness import by_own_windows, sureness, trailing_with_training
+from mainspring.drift.sureness import by_own_windows, sureness
 from mainspring.drift.windows import Past
 from mainspring.settings.drift import DriftSettings
 
@@ -44,9 +44,9 @@ def report(
     `earlier` are the reports before this one, newest last: a feature alarms when it drifts now and in so many of the
     last `persistence + 1` windows, this one included. No rows are no evidence, and never quiet. `exact` is asked only where the
     threshold lies inside the interval that the counts leave for KS; without it the interval's lower end counts.
-    `past` are the log's own windows before this one, by which alarms are calibrated, and the reference's own.
+    `past` are the log's own windows before this one, by which alarms are calibrated, and the reference's own; `trailing` is what
+    `trailing_with_training` makes of the log's counts.
     """
-    trailing = trailing_with_training(profile, trailing, past, current, settings)
     references: dict[ReferenceName, Mapping[str, Counts]] = {"training": profile.counts, "trailing": trailing}
     rows = max((one.rows for one in counts.values()), default=0)
     decided = {

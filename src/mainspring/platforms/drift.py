@@ -58,8 +58,8 @@ class LaptopDrift:
         window = TimeWindow(at - self._settings.every, at)
         before = TimeWindow(window.start - self._settings.trailing, window.start)
         counts = self.counts(version)
-        profile, current, trailing = self._profiles[version], counts.of(window), counts.of(before)
-        past = self._past(version, window)
+        profile, current, past = self._profiles[version], counts.of(window), self._past(version, window)
+        trailing = trailing_with_training(profile, counts.of(before), past, window, self._settings)
         found = report(
             version,
             at,
@@ -74,8 +74,7 @@ class LaptopDrift:
         )
         hidden = tuple(name for name in profile.cells if name in self._unwatched)
         found = replace(found, unwatched=hidden)
-        weeks = trailing_with_training(profile, trailing, past, window, self._settings)
-        found = self._told(found, profile, current, {"training": profile.counts, "trailing": weeks})
+        found = self._told(found, profile, current, {"training": profile.counts, "trailing": trailing})
         self._put(version, found)
         return found
 
