@@ -90,8 +90,9 @@ def answers(world):
         ("on_demand", "no_trigger", "a person asks, by mainspring retrain"),
         ("never", "no_trigger", "a person asks, by mainspring retrain"),
         ("on_alarm", "trigger", "temp moved"),
-        ("on_regret", "no_trigger", "a challenger gained"),
-        ("on_loss", "no_trigger", "held out"),
+        ("on_regret", "no_trigger", "an alarm alone decides nothing under on_regret, which is asked next on 2026-"),
+        ("on_loss", "no_trigger", "an alarm alone decides nothing under on_loss, which is asked next on 2026-"),
+        ({"all": ["on_alarm", "on_regret"]}, "no_trigger", "a challenger of 21d ago would know no more"),
         ({"all": ["on_alarm", "on_loss"]}, "no_trigger", "held out"),
         ({"any": ["on_loss", "on_alarm"]}, "trigger", "temp moved"),
     ],
@@ -111,6 +112,21 @@ def test_every_alarm_is_answered_once_with_its_reason(tmp_path, policy, kind, sa
     assert len(found) == 1, found
     assert found[0][0] == kind
     assert said in found[0][1]
+
+
+def test_an_alarm_that_the_policy_does_not_go_by_waits_for_its_question(tmp_path):
+    world = serving(tmp_path, policy="on_loss", cooldown="0s", ask_every="7d")
+    drift = Drift()
+    platform = loop(world, drift=drift)
+    settle(platform)
+    drift.on = True
+    for _ in range(8):
+        go(world, platform, 1)
+    alarm = world.rows("alarm")[0]
+    first, held, asked = world.rows("no_trigger")[-3:]
+    assert held.numbers == {"held_by": "schedule", "alarm": alarm.id}
+    assert asked.at - first.at == timedelta(days=7)
+    assert "held out" in asked.why
 
 
 def test_what_holds_it_back_is_a_row_a_change_and_the_question_is_asked_when_it_ends(tmp_path):
@@ -179,7 +195,7 @@ def test_the_window_is_what_did_better_and_the_ledger_has_the_numbers(tmp_path, 
     now, numbers = world.clock.now(), world.rows("trigger")[-1].numbers
     assert numbers["windows"]["60d"]["mean_gain"] == pytest.approx(short)
     assert "no drift alarm is older" in numbers["windows"]["left_out"]["since_change"]
-    known = now - timedelta(days=14)
+    known = now - timedelta(days=21)
     assert challengers.fitted == [(known, None), (known, known - timedelta(days=60))]
     assert asked.get("window", "all") == window
     if window == "60d":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from mainspring.domain.decision import Alert, Decision
-from mainspring.domain.time import floor_to
+from mainspring.domain.time import duration_in_words, floor_to
 from mainspring.loop.alerts import owed
 from mainspring.loop.outcome import MOVED, STILL, Outcome
 from mainspring.loop.platform import Platform
@@ -82,4 +82,6 @@ def _will(platform: Platform) -> str:
         return "do nothing: only a person asks for a retraining (mainspring retrain)"
     if policy.policy == "on_alarm":
         return "retrain, when cooldown and budget allow"
-    return f"ask its policy ({policy.words}) whether to retrain, when cooldown and budget allow; the answer is in the ledger"
+    if "on_alarm" in policy.triggers:
+        return f"ask its policy ({policy.words}) whether to retrain, when cooldown and budget allow; the answer is in the ledger"
+    return f"go by its policy ({policy.words}), asked every {duration_in_words(policy.ask_every)}; the answer is in the ledger"

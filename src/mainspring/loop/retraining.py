@@ -28,7 +28,10 @@ HELD, ANSWERED = "retrain_held", "alarm_answered"
 
 
 def turn(platform: Platform) -> Outcome:
-    """Ask the policy whether to retrain: as often as it wants to be asked, and at once when a drift alarm is new."""
+    """Ask the policy whether to retrain: as often as it wants to be asked, and at once on a new drift alarm that it goes by.
+
+    An alarm that it does not go by is no reason to look at the same days once more: it is answered when the question is due.
+    """
     policy, now = platform.settings.retrain, platform.clock.now()
     rollout = rollout_of(platform.ledger)
     if not rollout.stable:
@@ -42,6 +45,10 @@ def turn(platform: Platform) -> Outcome:
     if not due and not news:
         return STILL
     held = _held(platform, rollout, evidence, now)
+    if held is None and not due and "on_alarm" not in policy.triggers and policy.triggers:
+        assert asked is not None
+        why = f"an alarm alone decides nothing under {policy.words}, which is asked next on {asked + policy.ask_every:%Y-%m-%d %H:%M} UTC"
+        held = Held("schedule", why)
     if held is not None:
         return _wait(platform, evidence, held, news)
     evidence = _measured(platform, evidence, now)

@@ -172,6 +172,10 @@ def _on_regret(evidence: RetrainEvidence, policy: RetrainSettings, now: datetime
     if policy.max_age is not None and age >= policy.max_age:
         reason = f"the champion is {age.days} days old; at most {policy.max_age.days} are allowed"
         return _Answer(True, reason, {}, ("on_regret",))
+    if age <= policy.ask_window:
+        window = duration_in_words(policy.ask_window)
+        reason = f"the champion is {age.days} days old: a challenger of {window} ago would know no more than it does"
+        return _Answer(False, reason, {}, ("on_regret",))
     gains = evidence.daily_gains
     if gains is None:
         return _Answer(None, "no challenger was asked", {}, ("on_regret",))

@@ -142,7 +142,7 @@ class SplitSettings(Part):
 
     holdout: Duration = timedelta(days=14)
     """The newest labelled window, which neither candidate nor champion was trained on and on which the gate compares
-    them. Two weeks: each weekday twice, as in `retrain.ask_window`; what is held out is lost to the evaluated model only."""
+    them. Two weeks: each weekday twice; what is held out is lost to the evaluated model only."""
     holdout_share: float = Field(default=0.2, gt=0, lt=0.9)
     """Without event times: the share of rows held out, chosen by a hash of the row."""
     validation_share: float = Field(default=0.0, ge=0, lt=0.9)

@@ -185,10 +185,10 @@ class RetrainSettings(Part):
     schedule: Duration = timedelta(days=30)
     """`on_schedule`: how often."""
     ask_every: Duration = timedelta(days=7)
-    """How often to ask. A week: the shortest whole cycle. A new drift alarm is answered at once."""
-    ask_window: Duration = timedelta(days=14)
+    """How often to ask. A week: the shortest whole cycle. A new drift alarm has the policy asked at once if `on_alarm` is in it."""
+    ask_window: Duration = timedelta(days=21)
     """`on_regret`, `windows`: the newest labelled days on which challengers, fitted on what was known before them, are scored.
-    Two weekly cycles, so that each weekday is seen twice."""
+    Whole weeks, so that each weekday counts alike; of two fewer gains are told from chance, of four those found are old."""
     alpha: float = Field(default=0.1, gt=0, lt=1)
     """`on_regret`: chance that one such question asks for a retraining that is worth nothing. The gate judges again."""
     max_age: Duration | None = None
