@@ -22,7 +22,7 @@ STEP = timedelta(hours=6)
 BROKEN = "broken"
 BROKEN_SHARE = 0.2
 _EVERY = 3
-_WAIT_SECONDS = 0.02
+_WAIT_SECONDS = 0.05
 
 
 @dataclass
