@@ -19,8 +19,8 @@ HERE = Path(__file__).parent
 class Emulator:
     """One on a port of its own, that can be killed and started again; it keeps everything on its disk."""
 
-    def __init__(self, folder):
-        self._folder = folder
+    def __init__(self, folder, project="p"):
+        self._folder, self._project = folder, project
         self._python = python_of("bqemulator")
         self.port, self._grpc = _free_port(), _free_port()
         self.process = None
@@ -30,10 +30,14 @@ class Emulator:
     def endpoint(self):
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def _datasets(self):
+        return f"{self.endpoint}/bigquery/v2/projects/{self._project}/datasets"
+
     def dataset(self, name):
-        """A new data set of the project `p`."""
-        body = {"datasetReference": {"projectId": "p", "datasetId": name}}
-        requests.post(f"{self.endpoint}/bigquery/v2/projects/p/datasets", json=body, timeout=10).raise_for_status()
+        """A new data set of the project."""
+        body = {"datasetReference": {"projectId": self._project, "datasetId": name}}
+        requests.post(self._datasets, json=body, timeout=10).raise_for_status()
         return name
 
     def start(self):
@@ -41,14 +45,14 @@ class Emulator:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         command = [
             self._python, HERE / "start.py", "start", "--rest-port", str(self.port), "--grpc-port", str(self._grpc),
-            "--persistent", "--data-dir", self._folder / "data", "--log-level", "error",
+            "--project", self._project, "--persistent", "--data-dir", self._folder / "data", "--log-level", "error",
         ]  # fmt: skip
         with (self._folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environ)
         until = time.monotonic() + 90
         while True:
             try:
-                requests.get(f"{self.endpoint}/bigquery/v2/projects/p/datasets", timeout=5).raise_for_status()
+                requests.get(self._datasets, timeout=5).raise_for_status()
                 return
             except requests.RequestException:
                 said = (self._folder / "log").read_text()[-2000:]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bigquery_emulator import Emulator
 from tests.engines.environment import packages_of, python_of
 
 
@@ -47,23 +48,12 @@ def spark(folder: Path, cores: int = 2) -> Iterator[str]:
 
 @contextmanager
 def bigquery(folder: Path, project: str = "shop") -> Iterator[str]:
-    """The endpoint of an emulator. DuckDB's extension is laid where DuckDB looks for it: nothing is downloaded."""
-    python = python_of("bqemulator")
-    where = packages_of(python) / "duckdb_extension_spatial" / "extensions"
-    file = next(where.glob("*/spatial.duckdb_extension"))
-    platform = subprocess.run(
-        [str(python), "-c", "import duckdb; print(duckdb.sql('PRAGMA platform').fetchone()[0])"],
-        check=True, capture_output=True, text=True,
-    ).stdout.strip()  # fmt: skip
-    place = folder / ".duckdb" / "extensions" / file.parent.name / platform
-    place.mkdir(parents=True)
-    (place / file.name).symlink_to(file)
-    port = _free_port()
-    command = [
-        str(python.with_name("bqemulator")), "start", "--rest-port", str(port), "--grpc-port", "0", "--project", project
-    ]  # fmt: skip
-    with _running(command, folder, {**os.environ, "HOME": str(folder)}, port):
-        yield f"http://127.0.0.1:{port}"
+    """The endpoint of an emulator."""
+    emulator = Emulator(folder, project)
+    try:
+        yield emulator.endpoint
+    finally:
+        emulator.kill()
 
 
 def _free_port() -> int:

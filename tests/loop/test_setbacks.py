@@ -1,11 +1,14 @@
 """One chore that fails leaves the others alone, is told once, and rests longer each time."""
 
+from datetime import timedelta
+
 import pytest
 
 from mainspring.domain.errors import ConflictError, DataError, TemporaryError
 from mainspring.loop import reconcile
-from mainspring.loop.setbacks import Setbacks
-from tests.loop.world import World
+from mainspring.loop.failing import Failing
+from mainspring.loop.setbacks import Setback, Setbacks
+from tests.loop.world import AT, World
 
 
 class Told:
@@ -82,3 +85,26 @@ def test_a_temporary_error_is_tried_again_soon_and_told_only_when_it_lasts(told)
 def test_a_loop_that_lost_its_lease_ends(told):
     with pytest.raises(ConflictError):
         told.setbacks.take("run", failing(ConflictError("another loop took over")))
+
+
+def test_what_does_not_help_itself_is_owed_one_alert_each_time_that_it_began():
+    failing, at, minute = Failing(), AT, timedelta(minutes=1)
+
+    def fails(chore, error, now):
+        failing.heard(Setback(chore, error, 1, 5.0), now)
+
+    fails("drift", DataError("row 7 is not a number"), at)
+    fails("run", DataError("no packages"), at + 3 * minute)
+    fails("drift", DataError("row 8 is not a number"), at + 8 * minute)
+    assert failing.owed(at + 9 * minute) == []
+    (first,) = failing.owed(at + 10 * minute)
+    assert (first.id, first.severity) == ("chore_failing:drift:2026-03-02T12:00:00", "warning")
+    assert (first.since, first.detail) == (at, "row 8 is not a number")
+    (second,) = failing.owed(at + 30 * minute)
+    assert (second.id, second.severity) == ("chore_failing:run:2026-03-02T12:03:00", "critical")
+    fails("drift", None, at + 31 * minute)
+    assert failing.words == {"run": "no packages"}
+    fails("drift", DataError("again"), at + 40 * minute)
+    assert failing.owed(at + 49 * minute) == []
+    assert [one.detail for one in failing.owed(at + 50 * minute)] == ["again"]
+    assert failing.owed(at + 90 * minute) == []

@@ -78,3 +78,10 @@ def test_another_champion_is_another_evaluation(project):
 
 def test_no_two_steps_have_the_same_key(project):
     assert len(set(keys(project).values())) == len(ALL)
+
+
+def test_another_window_is_another_training_set(project):
+    loaded = load_project(project)
+    asked = {"known_at": "2026-04-01T00:00:00+00:00", "champion": "1"}
+    whole, since = cache_keys(loaded, asked), cache_keys(loaded, {**asked, "train_from": "2026-02-10T00:00:00+00:00"})
+    assert {name for name in whole if whole[name] != since[name]} == ALL - {"ingest", "validate"}

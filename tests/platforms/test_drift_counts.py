@@ -127,7 +127,7 @@ def test_one_who_is_killed_between_count_and_write_leaves_nothing_and_the_next_c
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mainspring.platforms.drift_counts._replace", killed)
+        patch.setattr("mainspring.platforms.drift_counts.write_whole", killed)
         with pytest.raises(KeyboardInterrupt):
             project.rows()
     assert project.rows() == 2

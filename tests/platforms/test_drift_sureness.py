@@ -1,5 +1,6 @@
 """Alarms are calibrated on the log's own windows, and a restarted job goes on where the last one was."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -21,30 +22,38 @@ DAY = timedelta(days=1)
 ROWS = 60
 
 
+def answers(temp):
+    """What a model makes of the weather."""
+    return 1 / (1 + np.exp(-(temp - 10) / 5))
+
+
 class Served:
     """A log of days whose weather differs, by a version whose reference has no windows of its own."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *, answering=False):
         write_project(folder)
         edit(folder, "mainspring.yaml", "", "drift: {min_rows: 30, trailing: 7d}\n")
         self.loaded = load_project(folder)
         self.model = folder / "model"
         self.model.mkdir()
-        columns = {"temp": np.random.default_rng(3).normal(10, 5, 2000), "prediction": np.full(2000, 0.5)}
+        temp = np.random.default_rng(3).normal(10, 5, 2000)
+        columns = {"temp": temp, "prediction": answers(temp) if answering else np.full(2000, 0.5)}
+        self.answering = answering
         write_profile(fit_profile({name: pa.chunked_array([values]) for name, values in columns.items()}), self.model)
         self.log = ParquetPredictionLog(self.loaded.paths)
         self.rng = np.random.default_rng(4)
 
-    def days(self, first, last, shift=0.0):
-        writer = SegmentWriter(self.loaded.paths.segments, SegmentHeader("1", "", ("temp",), ("number",)))
+    def days(self, first, last, shift=0.0, version="1"):
+        writer = SegmentWriter(self.loaded.paths.segments, SegmentHeader(version, "", ("temp",), ("number",)))
         for day in range(first, last):
             weather = self.rng.normal(10 + shift, 2)
             at = microseconds(FIRST + day * DAY + timedelta(hours=9))
             values = self.rng.normal(weather, 4, ROWS)
+            outputs = answers(values) if self.answering else np.full(ROWS, 0.5)
             writer.append(
                 [
-                    LogRow(f"{day}-{place}", ROLES.index("primary"), 0, 0, at, 1, (0.5,), (value,), (), (), ())
-                    for place, value in enumerate(values.tolist())
+                    LogRow(f"{day}-{place}", ROLES.index("primary"), 0, 0, at, 1, (output,), (value,), (), (), ())
+                    for place, (value, output) in enumerate(zip(values.tolist(), outputs.tolist(), strict=True))
                 ]
             )
         writer.rotate()
@@ -103,3 +112,19 @@ def test_a_report_that_is_half_written_does_not_stop_the_next(served):
     newest = sorted((served.loaded.paths.drift / "1").glob("drift-*.json"))[-1]
     newest.write_bytes(newest.read_bytes()[:100])
     assert served.job().run("1", FIRST + 40 * DAY).verdict in ("quiet", "warning", "alarm")
+
+
+def test_a_new_versions_answers_are_calibrated_by_those_of_the_one_before(tmp_path):
+    served = Served(tmp_path, answering=True)
+    served.days(0, 40)
+    job = served.job()
+    before = job.run("1", FIRST + 40 * DAY)
+    served.days(40, 43, version="2")
+    found = job.run("2", FIRST + 43 * DAY)
+    assert (sure(before).windows_needed, sure(found).windows_needed) == (0, 0)
+    assert {one.method for one in found.features if one.reference == "trailing"} == {"calibrated"}
+    assert served.job().run("2", FIRST + 43 * DAY).sureness == found.sureness
+    shutil.rmtree(served.loaded.paths.drift / "1")
+    alone = served.job().run("2", FIRST + 43 * DAY)
+    methods = {one.feature: one.method for one in alone.features if one.reference == "trailing"}
+    assert methods == {"temp": "calibrated", "prediction": "minimum_effect"}

@@ -241,14 +241,51 @@ def test_answers_that_are_no_numbers_are_left_out_and_counted(served):
     assert report.of_slice()[0].realised["auc"].rows == 237
 
 
-def test_two_writers_and_a_kill_leave_whole_files(served):
-    """Two looks at once, as a loop and a person take them; the parts of one that was killed are in nobody's way."""
+class Killed(BaseException):
+    """Nothing runs after it."""
+
+
+def test_killed_before_or_within_any_write_the_next_look_has_the_same_report(served, monkeypatch):
+    import shutil
+
+    from mainspring.platforms import performance
+
+    served.answer(SERVED, 9)
+    whole, folder, write = (
+        served.job().run("1", SERVED + 9 * DAY),
+        served.loaded.paths.performance,
+        performance.write_whole,
+    )
+    left = 0
+
+    def killing(path, raw):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            path.with_name(f".{path.name}.part").write_bytes(raw[: len(raw) // 2])
+            raise Killed
+        write(path, raw)
+
+    for fuse in range(99):
+        shutil.rmtree(folder)
+        left = fuse
+        monkeypatch.setattr(performance, "write_whole", killing)
+        try:
+            served.job().run("1", SERVED + 9 * DAY)
+            break
+        except Killed:
+            monkeypatch.undo()
+        assert served.job().run("1", SERVED + 9 * DAY) == whole
+        assert served.job().latest() == whole
+    assert fuse > 2
+
+
+def test_two_writers_at_once_leave_whole_files(served):
+    """As a loop and a person take them."""
     import threading
 
     served.answer(SERVED, 8)
     jobs = [served.job() for _ in range(2)]
-    (served.loaded.paths.performance).mkdir()
-    (served.loaded.paths.performance / ".settled-day.json.part").write_bytes(b"{")
     found = []
     threads = [threading.Thread(target=lambda job=job: found.append(job.run("1", SERVED + 8 * DAY))) for job in jobs]
     for one in threads:

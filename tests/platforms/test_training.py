@@ -3,9 +3,11 @@
 import importlib.util
 import json
 
+import numpy as np
 import pytest
 
 from mainspring.domain.errors import DataError, TrainingError
+from mainspring.drift.storage import read_profile
 from mainspring.pipeline.device import visible_gpus
 from mainspring.serving.runtime import load_card
 from tests.platforms.towns import Walk, edit
@@ -264,3 +266,15 @@ def test_lightgbm_is_carried(project):
     walk = Walk(project).until("register")
     assert load_card(walk.registry.fetch("1")).format in ("onnx", "lightgbm_text", "skops")
     assert json.loads((walk.path("metrics") / "learning_curve.json").read_bytes())["by"] == "rounds"
+
+
+def test_a_run_with_a_window_trains_on_its_rows_alone_and_its_version_says_so(project):
+    start = "2026-02-10T00:00:00+00:00"
+    walk = Walk(project, window="40d", train_from=start).until("register")
+    (version,) = walk.registry.versions()
+    assert version.tags["mainspring.window"] == "40d"
+    assert version.tags["mainspring.train_from"] == start
+    profile = read_profile(walk.registry.fetch(version.version))
+    # 2,000 hours from the first of January on; the fortieth day of them is the tenth of February.
+    assert profile.counts["temp"].rows == 2000 - 40 * 24
+    assert min(one.starts.min() for one in profile.windows.values()) == np.datetime64("2026-02-10")

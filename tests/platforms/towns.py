@@ -104,10 +104,12 @@ def edit(project, name, old, new):
 class Walk:
     """The steps of one run, one after the other in this process: what Kubeflow does, without its processes."""
 
-    def __init__(self, project: Path, run_id: str = "run-1", champion: str = "", known_at: str = KNOWN_AT) -> None:
+    def __init__(
+        self, project: Path, run_id: str = "run-1", champion: str = "", known_at: str = KNOWN_AT, **more: str
+    ) -> None:
         self.loaded = load_project(project)
         self.run_id = run_id
-        self._parameters = json.dumps({"known_at": f"{known_at}T00:00:00+00:00", "champion": champion})
+        self._parameters = json.dumps({"known_at": f"{known_at}T00:00:00+00:00", "champion": champion, **more})
         self._folder = project / ".mainspring" / "artifacts" / run_id
         self.numbers: dict[str, dict[str, float]] = {}
 

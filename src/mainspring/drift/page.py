@@ -22,7 +22,7 @@ summary{{cursor:pointer;color:var(--dim);padding:.6rem 0}}.key i{{display:inline
 @media(max-width:48rem){{section{{grid-template-columns:minmax(0,1fr)}}}}</style>
 <h1>Drift of version {version}: <span class="{verdict}">{verdict_in_words}</span></h1>
 <p>{reason}.</p>
-<p class="dim">{start} to {end} (UTC), {rows} predictions, against the {acted_on} reference.</p>
+<p class="dim">{start} to {end} (UTC), {rows} rows, against the {acted_on} reference.</p>
 {rate}{unwatched}
 <p class="key dim">In each picture <i style="background:var(--then)"></i>then <i style="background:var(--now)"></i>now</p>
 {sections}</html>

@@ -11,7 +11,7 @@ import numpy as np
 
 from mainspring.domain.codec import from_json, to_json
 from mainspring.domain.drift_report import DriftReport, ReferenceName
-from mainspring.domain.errors import DataError, NotFound
+from mainspring.domain.errors import DataError, MainspringError, NotFound
 from mainspring.domain.time import TimeWindow, floor_to
 from mainspring.drift.cells import Counts, Integers
 from mainspring.drift.decide import calibrating_windows
@@ -26,6 +26,7 @@ from mainspring.drift.windows import Past, group_windows, past_of
 from mainspring.platforms.drift_counts import HourCounts
 from mainspring.platforms.drift_effects import effects_of, importance_of
 from mainspring.platforms.drift_rows import needed, values_of
+from mainspring.platforms.whole_file import write_whole
 from mainspring.ports import ModelRegistry, PredictionLog
 from mainspring.serving.runtime import load_card
 from mainspring.settings.load import LoadedProject
@@ -34,8 +35,8 @@ from mainspring.telemetry.logs import Log
 _STILL_COMING = 3
 """Newest windows that are counted again: rows come late."""
 LATEST, COUNTS = "latest.json", "counts"
-_VERSIONS_IN_MEMORY = 2
-"""Profiles with their windows are tens of megabytes; a version that was replaced may come back."""
+_VERSIONS_IN_MEMORY = 3
+"""Profiles with their windows are tens of megabytes; a version that was replaced may come back, and its answers calibrate."""
 
 
 class LaptopDrift:
@@ -52,6 +53,7 @@ class LaptopDrift:
         self._counts: dict[str, HourCounts] = {}
         self._grouped: dict[str, dict[datetime, dict[str, Integers]]] = {}
         self._earlier: dict[str, list[DriftReport]] = {}
+        self._predecessors: dict[str, str] = {}
 
     def run(self, version: str, at: datetime) -> DriftReport:
         """The report for the window that ended at `at`; written as JSON and as a page."""
@@ -116,15 +118,58 @@ class LaptopDrift:
             if start + every <= served and start not in kept:
                 continue
             if start not in kept or windows - place <= _STILL_COMING:
-                found = counts.of(TimeWindow(start, start + every))
-                kept[start] = {
-                    name: group_windows(profile.cells[name], profile.counts[name], one.vector)
-                    for name, one in found.items()
-                }
+                kept[start] = _over_groups(profile, counts.of(TimeWindow(start, start + every)))
         for old in [start for start in kept if start < starts[0]]:
             del kept[old]
-        there = [(np.datetime64(start.replace(tzinfo=None), "us"), kept[start]) for start in starts if start in kept]
-        return past_of([(start, one) for start, one in there if any(counts.any() for counts in one.values())])
+        there = [
+            (start, self._with_predecessor(version, TimeWindow(start, start + every), kept[start]))
+            for start in starts
+            if start in kept
+        ]
+        return past_of(
+            [
+                (np.datetime64(start.replace(tzinfo=None), "us"), one)
+                for start, one in there
+                if any(counts.any() for counts in one.values())
+            ]
+        )
+
+    def _with_predecessor(self, version: str, window: TimeWindow, own: dict[str, Integers]) -> dict[str, Integers]:
+        """A window's groups; of one that the version did not answer in, the answers of the one before it.
+
+        Each version's answers are over groups of what it answered when it was held out. So what is told of windows is how
+        much they differ from each other, whoever answered.
+        """
+        silent = [name for name in (PREDICTION, CONFIDENCE) if name in own and not own[name].any()]
+        before = self._predecessor(version) if silent else ""
+        if not before:
+            return own
+        kept = self._grouped.setdefault(before, {})
+        if window.start not in kept:
+            kept[window.start] = _over_groups(self._profiles[before], self.counts(before).of(window))
+        then, now = self._profiles[before].cells, self._profiles[version].cells
+        theirs = {
+            name: kept[window.start][name]
+            for name in silent
+            if name in kept[window.start]
+            and kept[window.start][name].shape == own[name].shape
+            and then[name].categories == now[name].categories
+        }
+        return own | theirs
+
+    def _predecessor(self, version: str) -> str:
+        """The version that was reported on before this one, "" where there is none whose profile can be read any more."""
+        if version not in self._predecessors:
+            folders = [one for one in self._folder.glob(f"*/{COUNTS}") if one.parent.name != version]
+            newest = max(folders, key=lambda one: one.stat().st_mtime_ns, default=None)
+            found = "" if newest is None else newest.parent.name
+            try:
+                if found:
+                    self.counts(found)
+            except MainspringError:
+                found = ""
+            self._predecessors = {version: found}
+        return self._predecessors[version]
 
     def _exact(self, version: str, current: TimeWindow, trailing: TimeWindow) -> Exact:
         """KS from the rows themselves. Training's rows are not at hand when a window is reported on."""
@@ -169,11 +214,15 @@ class LaptopDrift:
         folder = self._folder / version
         folder.mkdir(parents=True, exist_ok=True)
         raw = to_json(found)
-        _replace(folder / f"{found.id}.html", page(found).encode())
-        _replace(folder / f"{found.id}.json", raw)
-        _replace(self._folder / LATEST, raw)
+        write_whole(folder / f"{found.id}.html", page(found).encode())
+        write_whole(folder / f"{found.id}.json", raw)
+        write_whole(self._folder / LATEST, raw)
         keep = self._settings.persistence + 2  # The newest may be of the window that is reported on again.
         self._earlier[version] = [*self._before(version, found.at), found][-keep:]
+
+
+def _over_groups(profile: Profile, counts: Mapping[str, Counts]) -> dict[str, Integers]:
+    return {name: group_windows(profile.cells[name], profile.counts[name], one.vector) for name, one in counts.items()}
 
 
 def latest(folder: Path) -> DriftReport | None:
@@ -225,9 +274,3 @@ def _compute(loaded: LoadedProject) -> None:
 def window_end(at: datetime, every: timedelta) -> datetime:
     """The end of the newest whole window at an instant."""
     return floor_to(at, every)
-
-
-def _replace(path: Path, raw: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(raw)
-    part.replace(path)

@@ -9,7 +9,6 @@ deleted keep their counts.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -26,6 +25,7 @@ from mainspring.drift.placing import WindowedCounts
 from mainspring.drift.profile import CONFIDENCE, PREDICTION, Profile, add_up
 from mainspring.drift.storage import KeptCounts, counts_bytes, counts_of, hours_table, merged_bytes
 from mainspring.platforms.drift_rows import counted_rows, needed
+from mainspring.platforms.whole_file import write_whole
 from mainspring.ports import LogHour, PredictionLog
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class HourCounts:
             tokens |= {f"{hour:%H}": there[hour].token for hour in stale}
             about = {"key": self._key, "version": self._version, "tokens": tokens}
             raw = counts_bytes(found, about) if kept is None else merged_bytes(kept, found, about)
-            _replace(path, raw)
+            write_whole(path, raw)
             kept = counts_of(raw, str(path))
         total = {} if kept is None else kept.total({microseconds(hour) for hour in hours})
         self._days[day] = state, total
@@ -154,14 +154,3 @@ def _key(version: str, profile: Profile, names: Sequence[str]) -> str:
         digest.update("\n".join([name, cells.kind, *cells.categories]).encode())
         digest.update(cells.edges.tobytes())
     return digest.hexdigest()[:16]
-
-
-def _replace(path: Path, raw: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(raw)
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise

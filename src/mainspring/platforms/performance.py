@@ -23,6 +23,7 @@ from mainspring.performance.page import page
 from mainspring.platforms.performance_measures import Measures
 from mainspring.platforms.performance_reference import read_reference
 from mainspring.platforms.performance_rows import DAY, Answers, Known, Labelled, label_all, read_day
+from mainspring.platforms.whole_file import write_whole
 from mainspring.ports import LabelSource, ModelRegistry, PredictionLog
 from mainspring.settings.load import LoadedProject
 
@@ -193,7 +194,7 @@ class LaptopPerformance:
                 until = window.end
         oldest = at - settings.history
         final = Settled(until, tuple(one for one in settled if one.window.end > oldest))
-        _replace(self._folder / f"settled-{by}.json", to_json(final))
+        write_whole(self._folder / f"settled-{by}.json", to_json(final))
         blocks = [one for one in blocks if one.window.end > oldest]
         own = [one for day in look.days for one in look.days[day] if one.version == version]
         realised, expected = self._measures.losses(version, own, look.labelled)
@@ -237,8 +238,8 @@ class LaptopPerformance:
             return Settled()  # Damaged: everything in it can be computed again.
 
     def _put(self, by: BlockLength, report: PerformanceReport) -> None:
-        _replace(self._folder / f"{by}.html", page(report).encode())
-        _replace(self._folder / f"{by}.json", to_json(report))
+        write_whole(self._folder / f"{by}.html", page(report).encode())
+        write_whole(self._folder / f"{by}.json", to_json(report))
 
 
 def _windows(by: BlockLength, look: _Look, done: datetime | None) -> list[TimeWindow]:
@@ -311,10 +312,3 @@ class _Labels:
         from mainspring.platforms.coverage import known_labels
 
         return known_labels(self._loaded, known_at)
-
-
-def _replace(path: Path, raw: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(raw)
-    part.replace(path)

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 
 from mainspring.adapters.clock import WallClock
 from mainspring.adapters.sql.ledger import SqliteLedger
-from mainspring.domain.decision import Alert
 from mainspring.domain.errors import ConfigError, MainspringError
 from mainspring.platforms.lease import lease
 from mainspring.platforms.telling import Line, Teller
@@ -25,6 +24,7 @@ from mainspring.settings.load import LoadedProject
 
 if TYPE_CHECKING:
     from mainspring.adapters.kfp.worker import WarmWorker
+    from mainspring.domain.decision import Alert
     from mainspring.loop import Platform, Tick
     from mainspring.loop.outcome import Outcome
     from mainspring.loop.setbacks import Setback
@@ -38,7 +38,6 @@ _WARM_SECONDS = 90.0
 _COMPACT_SECONDS = 5.0
 _LAST_SENDING_SECONDS = 10.0
 _LABEL_SECONDS = 60.0
-_FAILING_SECONDS = 600.0
 _PAUSE_SECONDS = {"soon": 0.1, "run": 0.5}
 _STILL_SECONDS = (0.5, 1.0, 2.0)
 _WATCHED = ("mainspring.yaml", "features.py", "transforms.py")
@@ -79,6 +78,7 @@ class _Running:
 
     def __init__(self, loaded: LoadedProject, teller: Teller, page: MetricsPage, address: str) -> None:
         from mainspring.adapters.envoy.router import EnvoyRouter
+        from mainspring.loop.failing import Failing
         from mainspring.loop.setbacks import Setbacks
         from mainspring.platforms.labelling import labels_of
         from mainspring.platforms.loop_metrics import LoopMetrics, PacedLog
@@ -88,7 +88,7 @@ class _Running:
         self._loaded, self._teller = loaded, teller
         self._metrics = metrics = LoopMetrics(page)
         self._setbacks = Setbacks(self._set_back, metrics.failed)
-        self._standing: dict[str, str] = {}
+        self._failing = Failing()
         self._labels, self._labels_again = labels_of(loaded), 0.0
         self._ledger = SqliteLedger(loaded.paths.ledger)
         self._ledger.take_epoch()
@@ -117,7 +117,6 @@ class _Running:
         self._seen = earlier[-1][0] if earlier else 0
         metrics.decided([one for _, one in earlier])
         self._files = self._stamps()
-        self._failing_since: dict[str, datetime] = {}
         self._courier.start()
         self._sending = _sending(loaded, self._platform.clock, teller)
 
@@ -235,35 +234,14 @@ class _Running:
         """A chore that has failed for so long that it does not help itself, once for each time that it began to."""
         from mainspring.loop.alerts import owed
 
-        now = datetime.now(UTC)
-        for chore, since in [*self._failing_since.items()]:
-            if (now - since).total_seconds() < _FAILING_SECONDS:
-                continue
-            alert = Alert(
-                f"chore_failing:{chore}:{since:%Y-%m-%dT%H:%M:%S}",
-                f"the loop's part {chore!r} fails",
-                now,
-                "critical" if chore in ("run", "rollout") else "warning",
-                "mainspring status",
-                "go on with everything else, and try this one again every ten minutes",
-                since=since,
-                sure="certain: it has raised an error at every try since then",
-                detail=self._standing.get(chore, ""),
-            )
+        for alert in self._failing.owed(datetime.now(UTC)):
             self._ledger.put_state(owed(alert))
-            del self._failing_since[chore]
 
     def _set_back(self, setback: Setback) -> None:
         from mainspring.domain.codec import to_json
 
-        if setback.error is None:
-            self._standing.pop(setback.chore, None)
-            self._failing_since.pop(setback.chore, None)
-        else:
-            if setback.chore not in self._standing:
-                self._failing_since[setback.chore] = datetime.now(UTC)
-            self._standing[setback.chore] = setback.text
-        self._ledger.put_state({SETBACKS: to_json(self._standing).decode() if self._standing else ""})
+        self._failing.heard(setback, datetime.now(UTC))
+        self._ledger.put_state({SETBACKS: to_json(self._failing.words).decode() if self._failing.words else ""})
         self._teller.setback(setback)
 
     def _stamps(self) -> dict[str, int]:
