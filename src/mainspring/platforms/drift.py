@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,8 +36,8 @@ from mainspring.telemetry.logs import Log
 _STILL_COMING = 3
 """Newest windows that are counted again: rows come late."""
 LATEST, COUNTS = "latest.json", "counts"
-_VERSIONS_IN_MEMORY = 3
-"""Profiles with their windows are tens of megabytes; a version that was replaced may come back, and its answers calibrate."""
+_VERSIONS_IN_MEMORY = 4
+"""Profiles with their windows are tens of megabytes; a version that was replaced may come back, and its answers calibrate the next ones'."""
 
 
 class LaptopDrift:
@@ -53,7 +54,7 @@ class LaptopDrift:
         self._counts: dict[str, HourCounts] = {}
         self._grouped: dict[str, dict[datetime, dict[str, Integers]]] = {}
         self._earlier: dict[str, list[DriftReport]] = {}
-        self._predecessors: dict[str, str] = {}
+        self._predecessors: dict[str, list[str]] = {}
 
     def run(self, version: str, at: datetime) -> DriftReport:
         """The report for the window that ended at `at`; written as JSON and as a page."""
@@ -85,6 +86,7 @@ class LaptopDrift:
         if version not in self._counts:
             for old in list(self._counts)[: 1 - _VERSIONS_IN_MEMORY]:
                 del self._counts[old], self._profiles[old]
+                self._grouped.pop(old, None)
             folder = self._registry.fetch(version)
             profile = read_profile(folder)
             self._profiles[version] = profile
@@ -98,6 +100,8 @@ class LaptopDrift:
                 classes=classes,
                 unwatched=frozenset(self._unwatched),
             )
+        # The one that was asked for last is the last to go.
+        self._counts[version] = self._counts.pop(version)
         return self._counts[version]
 
     def _past(self, version: str, current: TimeWindow) -> Past | None:
@@ -122,7 +126,7 @@ class LaptopDrift:
         for old in [start for start in kept if start < starts[0]]:
             del kept[old]
         there = [
-            (start, self._with_predecessor(version, TimeWindow(start, start + every), kept[start]))
+            (start, self._with_predecessors(version, TimeWindow(start, start + every), kept[start]))
             for start in starts
             if start in kept
         ]
@@ -134,40 +138,39 @@ class LaptopDrift:
             ]
         )
 
-    def _with_predecessor(self, version: str, window: TimeWindow, own: dict[str, Integers]) -> dict[str, Integers]:
-        """A window's groups; of one that the version did not answer in, the answers of the one before it.
+    def _with_predecessors(self, version: str, window: TimeWindow, own: dict[str, Integers]) -> dict[str, Integers]:
+        """A window's groups; of one that the version did not answer in, the answers of the newest one before it that did.
 
         Each version's answers are over groups of what it answered when it was held out. So what is told of windows is how
         much they differ from each other, whoever answered.
         """
         silent = [name for name in (PREDICTION, CONFIDENCE) if name in own and not own[name].any()]
-        before = self._predecessor(version) if silent else ""
-        if not before:
-            return own
-        kept = self._grouped.setdefault(before, {})
-        if window.start not in kept:
-            kept[window.start] = _over_groups(self._profiles[before], self.counts(before).of(window))
-        then, now = self._profiles[before].cells, self._profiles[version].cells
-        theirs = {
-            name: kept[window.start][name]
-            for name in silent
-            if name in kept[window.start]
-            and kept[window.start][name].shape == own[name].shape
-            and then[name].categories == now[name].categories
-        }
-        return own | theirs
+        for before in self._before_it(version) if silent else ():
+            kept = self._grouped.setdefault(before, {})
+            if window.start not in kept:
+                kept[window.start] = _over_groups(self._profiles[before], self.counts(before).of(window))
+            theirs, then, now = kept[window.start], self._profiles[before].cells, self._profiles[version].cells
+            answered = {
+                name: theirs[name]
+                for name in silent
+                if name in theirs
+                and theirs[name].any()
+                and theirs[name].shape == own[name].shape
+                and then[name].categories == now[name].categories
+            }
+            if answered:
+                return own | answered
+        return own
 
-    def _predecessor(self, version: str) -> str:
-        """The version that was reported on before this one, "" where there is none whose profile can be read any more."""
+    def _before_it(self, version: str) -> list[str]:
+        """The versions that were reported on before this one, newest first, of those whose profiles can be read."""
         if version not in self._predecessors:
             folders = [one for one in self._folder.glob(f"*/{COUNTS}") if one.parent.name != version]
-            newest = max(folders, key=lambda one: one.stat().st_mtime_ns, default=None)
-            found = "" if newest is None else newest.parent.name
-            try:
-                if found:
-                    self.counts(found)
-            except MainspringError:
-                found = ""
+            found = []
+            for folder in sorted(folders, key=lambda one: -one.stat().st_mtime_ns)[: _VERSIONS_IN_MEMORY - 1]:
+                with suppress(MainspringError):
+                    self.counts(folder.parent.name)
+                    found.append(folder.parent.name)
             self._predecessors = {version: found}
         return self._predecessors[version]
 
