@@ -26,7 +26,7 @@ def test_status_says_that_nothing_runs_and_what_to_do(folder):
     found = json.loads(mainspring(folder, "status", "--json")[1])
     assert (found["loop"]["running"], found["serving"]["version"], found["drift"]) == (False, "", None)
     counts = {"predictions": 0, "labelled": 0, "late": 0, "contradicting": 0}
-    assert found["labels"] == counts | {"window": "P14D"}
+    assert found["labels"] == counts | {"window": "P21D"}
 
 
 @pytest.mark.parametrize(

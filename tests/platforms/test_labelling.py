@@ -160,7 +160,7 @@ def test_predictions_meet_their_labels_and_what_is_odd_is_counted(folder):
     )
     edit(folder, "mainspring.yaml", "", "labels: {late_after: 12h}\n")
     loaded = load_project(folder)
-    assert coverage(loaded, NOW).in_words() == "0 of 4 predictions of the last 14d have their label"
+    assert coverage(loaded, NOW).in_words() == "0 of 4 predictions of the last 21d have their label"
     add(folder, "request_id,label\nd5,1\nx1,1\nx9,0\n", now=NOW - DAY / 4)
     record, _ = add(folder, "request_id,label\nd5,0\nx1,1\nx2,1\n", name="more.csv")
     assert in_words(record) == "3 rows: 2 new, 1 doubles; 1 correct an earlier label"
