@@ -16,7 +16,7 @@ from mainspring.demo.data import write_flights
 from mainspring.settings.load import load_project
 from mainspring.templates.write import write_files
 
-CUT = datetime(2013, 3, 22, tzinfo=UTC)
+CUT = datetime(2013, 4, 5, tzinfo=UTC)
 """The loop trains its second model at this instant: whatever it can see, it would see here."""
 PLANTED = {
     "flights": "* REPLACE (IF(settled_at > $cut, 1 - late, late) AS late, IF(scheduled_at > $cut, 1e6, distance) AS distance)",
