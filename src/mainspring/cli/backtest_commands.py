@@ -47,6 +47,7 @@ def backtest(
     from mainspring.platforms.backtest.history import FOLDER
     from mainspring.platforms.backtest.page import backtest_page
     from mainspring.platforms.backtest.replay import CALENDAR, PROJECT, STATIC, policies_in
+    from mainspring.platforms.whole_file import write_whole
 
     if source not in ("source", "log"):
         raise ConfigError(f"--from {source!r} is no past", valid="source, log")
@@ -63,10 +64,7 @@ def backtest(
     )
     found = replay(loaded, request, lambda text: print(text, file=sys.stderr, flush=True))
     out = page or loaded.paths.state / FOLDER / "backtest.html"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.part")
-    part.write_text(backtest_page(found), encoding="utf-8")
-    part.replace(out)
+    write_whole(out, backtest_page(found).encode())
     if as_json:
         print_json(found)
         return

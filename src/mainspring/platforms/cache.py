@@ -22,6 +22,7 @@ import mainspring
 from mainspring.adapters.parquet.labels import ParquetLabels
 from mainspring.domain.time import utc
 from mainspring.platforms.opened import opened_sources
+from mainspring.platforms.whole_file import write_whole
 from mainspring.settings.load import LoadedProject
 from mainspring.sources.digest import content_digest
 from mainspring.sources.files import connect
@@ -101,10 +102,7 @@ def _sources(loaded: LoadedProject, known_at: datetime) -> list[Any]:
         key = json.dumps([name, source.state()], default=str)
         found[key] = memo.get(key) or _describe(source)
     if found.keys() != memo.keys():
-        memo_file.parent.mkdir(parents=True, exist_ok=True)
-        part = memo_file.with_suffix(".part")
-        part.write_text(json.dumps(found), encoding="utf-8")
-        part.replace(memo_file)
+        write_whole(memo_file, json.dumps(found).encode())
     newest = max((one["newest"] for one in found.values() if one["newest"]), default="")
     settings = loaded.settings
     delay = max([settings.target.delay, *(one.delay for one in settings.sources.values())])

@@ -6,6 +6,7 @@ import json
 
 from mainspring.adapters.mlflow.registry import MlflowRegistry
 from mainspring.adapters.mlflow.tracking import Tracking
+from mainspring.platforms.whole_file import write_whole
 from mainspring.settings.load import LoadedProject
 
 _MEMO = "champion.json"
@@ -26,8 +27,5 @@ def champion(loaded: LoadedProject) -> str:
         return str(known["champion"])
     versions = MlflowRegistry(loaded.settings.name, tracking, loaded.paths.models).versions()
     found = next((one.version for one in versions if "champion" in one.aliases), "")
-    memo.parent.mkdir(parents=True, exist_ok=True)
-    part = memo.with_suffix(".part")
-    part.write_text(json.dumps({"state": state, "champion": found}), encoding="utf-8")
-    part.replace(memo)
+    write_whole(memo, json.dumps({"state": state, "champion": found}).encode())
     return found

@@ -20,6 +20,7 @@ from mainspring.drift.storage import read_profile
 from mainspring.drift.telling import told
 from mainspring.drift.window_counter import WindowCounter
 from mainspring.platforms.drift_effects import importance_of
+from mainspring.platforms.whole_file import write_whole
 from mainspring.ports import ModelRegistry
 from mainspring.serving.runtime import load_card
 from mainspring.settings.load import LoadedProject
@@ -67,11 +68,8 @@ def report_on_table(loaded: LoadedProject, wish: TableWish) -> tuple[DriftReport
     )
     found = _report(loaded, folder, version, counter, window, now, columns, trailing=wish.trailing)
     place = loaded.paths.drift / FOLDER / version
-    place.mkdir(parents=True, exist_ok=True)
-    for name, raw in ((f"{found.id}.html", page(found).encode()), (f"{found.id}.json", to_json(found))):
-        part = place / f".{name}.part"
-        part.write_bytes(raw)
-        part.replace(place / name)
+    write_whole(place / f"{found.id}.html", page(found).encode())
+    write_whole(place / f"{found.id}.json", to_json(found))
     return found, place / f"{found.id}.html"
 
 

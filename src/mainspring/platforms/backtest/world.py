@@ -38,6 +38,7 @@ from mainspring.platforms.backtest.models import Fitted, Models
 from mainspring.platforms.challenger import MOST_ROWS
 from mainspring.platforms.drift import LaptopDrift
 from mainspring.platforms.drift_reference import reference_profile
+from mainspring.platforms.whole_file import write_whole
 from mainspring.ports import LogHour
 from mainspring.settings.load import LoadedProject
 from mainspring.settings.paths import ProjectPaths
@@ -235,10 +236,7 @@ class _Pipeline:
             rows = HeldOut(world.models.truth(held, candidate.signature), candidate.at(held), days, theirs, columns)
             found = judge(rows, settings, Beside(name, build))
             metrics = {one: value.value for one, value in found.candidate.items()}
-            file.parent.mkdir(parents=True, exist_ok=True)
-            part = file.with_suffix(".part")
-            part.write_bytes(to_json([found.passed, found.reason, metrics]))
-            part.replace(file)
+            write_whole(file, to_json([found.passed, found.reason, metrics]))
         passed, reason, metrics = json.loads(file.read_bytes())
         return passed, reason, metrics
 
@@ -256,11 +254,9 @@ class _Pipeline:
             card = ModelCard(
                 settings.name, settings.task, "onnx", shipped.signature, trained_until=shipped.trained_until
             )
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, raw in ((CARD_FILE, to_json(card)), (FILE, profile_bytes(profile))):
-                part = folder / f".{name}.part"
-                part.write_bytes(raw)
-                part.replace(folder / name)
+            write_whole(folder / CARD_FILE, to_json(card))
+            # Last: a folder with it is whole.
+            write_whole(folder / FILE, profile_bytes(profile))
         return folder
 
 
