@@ -37,18 +37,15 @@ def turn(platform: Platform) -> Outcome:
     if not rollout.stable:
         return STILL
     asked = read(platform.ledger, ASKED_AT, datetime)
-    due = bool(policy.triggers) and (asked is None or now - asked >= policy.ask_every)
+    next_at = now if asked is None else asked + policy.ask_every
+    due = bool(policy.triggers) and now >= next_at
     if not due and not platform.ledger.state(ALARM):
         return STILL
     evidence = gather(platform, rollout.stable)
     news = evidence.alarm_id if platform.ledger.state(ANSWERED) != evidence.alarm_id else ""
     if not due and not news:
         return STILL
-    held = _held(platform, rollout, evidence, now)
-    if held is None and not due and "on_alarm" not in policy.triggers and policy.triggers:
-        assert asked is not None
-        why = f"an alarm alone decides nothing under {policy.words}, which is asked next on {asked + policy.ask_every:%Y-%m-%d %H:%M} UTC"
-        held = Held("schedule", why)
+    held = _held(platform, rollout, evidence, now, next_at)
     if held is not None:
         return _wait(platform, evidence, held, news)
     evidence = _measured(platform, evidence, now)
@@ -109,13 +106,22 @@ def window_to_train_on(platform: Platform, now: datetime) -> TrainOn:
     return _from(platform, found.window, starts[found.window], now, numbers)
 
 
-def _held(platform: Platform, rollout: Rollout, evidence: RetrainEvidence, now: datetime) -> Held | None:
+def _held(
+    platform: Platform, rollout: Rollout, evidence: RetrainEvidence, now: datetime, next_at: datetime
+) -> Held | None:
+    policy = platform.settings.retrain
     freeze = freeze_of(platform.ledger, now)
     if freeze is not None:
         return Held("freeze", f"the loop is {freeze.words}")
     if rollout.phase != "idle":
         return Held("rollout", f"a rollout is under way (version {rollout.candidate or rollout.stable})")
-    return held_back(evidence, platform.settings.retrain, now)
+    held = held_back(evidence, policy, now)
+    if held is None and policy.triggers and "on_alarm" not in policy.triggers and now < next_at:
+        why = (
+            f"an alarm alone decides nothing under {policy.words}, which is asked next on {next_at:%Y-%m-%d %H:%M} UTC"
+        )
+        return Held("schedule", why)
+    return held
 
 
 def _wait(platform: Platform, evidence: RetrainEvidence, held: Held, news: str) -> Outcome:
