@@ -128,3 +128,18 @@ def test_a_new_versions_answers_are_calibrated_by_those_of_the_one_before(tmp_pa
     alone = served.job().run("2", FIRST + 43 * DAY)
     methods = {one.feature: one.method for one in alone.features if one.reference == "trailing"}
     assert methods == {"temp": "calibrated", "prediction": "minimum_effect"}
+
+
+def test_of_each_window_the_answers_are_those_of_whichever_version_was_in_service(tmp_path):
+    served = Served(tmp_path, answering=True)
+    job = served.job()
+    for version, first, last in (("1", 0, 24), ("2", 24, 40)):
+        served.days(first, last, version=version)
+        job.run(version, FIRST + last * DAY)
+    served.days(40, 43, version="3")
+    found = job.run("3", FIRST + 43 * DAY)
+    # Neither of them answered in the 36 windows that it takes.
+    assert sure(found).windows_needed == 0
+    assert {one.method for one in found.features if one.reference == "trailing"} == {"calibrated"}
+    shutil.rmtree(served.loaded.paths.drift / "1")
+    assert sure(served.job().run("3", FIRST + 43 * DAY)).windows_needed > 0

@@ -245,31 +245,26 @@ class Killed(BaseException):
     """Nothing runs after it."""
 
 
-def test_killed_before_or_within_any_write_the_next_look_has_the_same_report(served, monkeypatch):
+def test_killed_before_any_file_is_in_place_the_next_look_has_the_same_report(served, monkeypatch):
     import shutil
-
-    from mainspring.platforms import performance
+    from pathlib import Path
 
     served.answer(SERVED, 9)
-    whole, folder, write = (
-        served.job().run("1", SERVED + 9 * DAY),
-        served.loaded.paths.performance,
-        performance.write_whole,
-    )
+    whole, folder, replace = served.job().run("1", SERVED + 9 * DAY), served.loaded.paths.performance, Path.replace
     left = 0
 
-    def killing(path, raw):
+    def killing(part, path):
         nonlocal left
         left -= 1
         if left < 0:
-            path.with_name(f".{path.name}.part").write_bytes(raw[: len(raw) // 2])
+            part.write_bytes(part.read_bytes()[: part.stat().st_size // 2])
             raise Killed
-        write(path, raw)
+        return replace(part, path)
 
     for fuse in range(99):
         shutil.rmtree(folder)
         left = fuse
-        monkeypatch.setattr(performance, "write_whole", killing)
+        monkeypatch.setattr(Path, "replace", killing)
         try:
             served.job().run("1", SERVED + 9 * DAY)
             break

@@ -110,35 +110,36 @@ class LaptopDrift:
         """
         if self._settings.statistic != "calibrated":
             return None
-        every, profile = self._settings.every, self._profiles[version]
+        every = self._settings.every
         windows = (
             self._settings.trailing // every + calibrating_windows(self._settings.rate) + self._settings.persistence
         )
-        kept, counts = self._grouped.setdefault(version, {}), self._counts[version]
+        kept = self._grouped.setdefault(version, {})
         starts = [current.start - every * place for place in range(windows, 0, -1)]
         hours = self._log.hours(TimeWindow(starts[0], current.start))
         served = min(hours, default=current.start)
+        found = []
         for place, start in enumerate(starts):
             if start + every <= served and start not in kept:
                 continue
-            if start not in kept or windows - place <= _STILL_COMING:
-                kept[start] = _over_groups(profile, counts.of(TimeWindow(start, start + every)))
+            own = self._groups(version, start, anew=windows - place <= _STILL_COMING)
+            one = self._with_predecessors(version, start, own)
+            if any(counts.any() for counts in one.values()):
+                found.append((np.datetime64(start.replace(tzinfo=None), "us"), one))
         for old in [start for start in kept if start < starts[0]]:
             del kept[old]
-        there = [
-            (start, self._with_predecessors(version, TimeWindow(start, start + every), kept[start]))
-            for start in starts
-            if start in kept
-        ]
-        return past_of(
-            [
-                (np.datetime64(start.replace(tzinfo=None), "us"), one)
-                for start, one in there
-                if any(counts.any() for counts in one.values())
-            ]
-        )
+        return past_of(found)
 
-    def _with_predecessors(self, version: str, window: TimeWindow, own: dict[str, Integers]) -> dict[str, Integers]:
+    def _groups(self, version: str, start: datetime, *, anew: bool = False) -> dict[str, Integers]:
+        """The groups of the window that starts at `start`, over the version's cells; kept, unless they are asked for `anew`."""
+        kept = self._grouped.setdefault(version, {})
+        if anew or start not in kept:
+            found = self.counts(version).of(TimeWindow(start, start + self._settings.every))
+            cells, reference = self._profiles[version].cells, self._profiles[version].counts
+            kept[start] = {name: group_windows(cells[name], reference[name], one.vector) for name, one in found.items()}
+        return kept[start]
+
+    def _with_predecessors(self, version: str, start: datetime, own: dict[str, Integers]) -> dict[str, Integers]:
         """A window's groups; of one that the version did not answer in, the answers of the newest one before it that did.
 
         Each version's answers are over groups of what it answered when it was held out. So what is told of windows is how
@@ -146,10 +147,8 @@ class LaptopDrift:
         """
         silent = [name for name in (PREDICTION, CONFIDENCE) if name in own and not own[name].any()]
         for before in self._before_it(version) if silent else ():
-            kept = self._grouped.setdefault(before, {})
-            if window.start not in kept:
-                kept[window.start] = _over_groups(self._profiles[before], self.counts(before).of(window))
-            theirs, then, now = kept[window.start], self._profiles[before].cells, self._profiles[version].cells
+            theirs = self._groups(before, start)
+            then, now = self._profiles[before].cells, self._profiles[version].cells
             answered = {
                 name: theirs[name]
                 for name in silent
@@ -222,10 +221,6 @@ class LaptopDrift:
         write_whole(self._folder / LATEST, raw)
         keep = self._settings.persistence + 2  # The newest may be of the window that is reported on again.
         self._earlier[version] = [*self._before(version, found.at), found][-keep:]
-
-
-def _over_groups(profile: Profile, counts: Mapping[str, Counts]) -> dict[str, Integers]:
-    return {name: group_windows(profile.cells[name], profile.counts[name], one.vector) for name, one in counts.items()}
 
 
 def latest(folder: Path) -> DriftReport | None:
