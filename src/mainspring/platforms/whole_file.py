@@ -20,7 +20,7 @@ def write_whole(path: Path, raw: bytes) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # A name of its own for each writer: of one that is shared, one takes away what the other is about to put in place.
-    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid():x}{threading.get_ident():x}.part")
     try:
         part.write_bytes(raw)
         part.replace(path)
