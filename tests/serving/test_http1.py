@@ -1,9 +1,13 @@
 """HTTP/1.1 as callers use and misuse it, on the socket of a real predictor process."""
 
 import asyncio
+import contextlib
+import errno
 import json
+import select
 import socket
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -231,6 +235,49 @@ def test_who_pipelines_to_an_ending_predictor_takes_no_answer_from_others(served
     assert b"mainspring-request-id: c" in other
     assert told == []
     assert sorted(row.request_id for row in served.logged()) == ["a", "c"]
+
+
+def test_who_connects_as_the_port_closes_is_refused_and_not_reset(served):
+    """A connection that the kernel grants after the last one was taken is a promise that nobody keeps."""
+    from mainspring.serving.http1 import HttpServer
+
+    async def end():
+        listening = socket.create_server(("127.0.0.1", 0))
+        server, address = HttpServer(served.rest, most=1000, receive_seconds=5), listening.getsockname()
+        await server.start(listening)
+        caller, port = socket.socket(), server._listening
+        caller.setblocking(False)
+        server._listening = SimpleNamespace(
+            setsockopt=port.setsockopt,
+            accept=port.accept,
+            close=lambda: (caller.connect_ex(address), port.close()),
+        )
+        await server.close(1)
+        return caller
+
+    with asyncio.run(end()) as caller:
+        selected = select.select([], [caller], [], 5)[1]
+        assert (selected, caller.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)) == ([caller], errno.ECONNREFUSED)
+
+
+def test_who_connected_while_it_ends_has_time_to_ask(model, tmp_path):
+    with (
+        running(model[0], tmp_path, drain_seconds=0.3) as process,
+        Caller(process) as before,
+        contextlib.ExitStack() as later,
+    ):
+        before.send(whole()).answer()
+        process.child.terminate()
+        time.sleep(0.1)
+        caller = later.enter_context(Caller(process))
+        time.sleep(1.0)
+        # Who was answered once and asks nothing more is not waited for.
+        assert before.ended()
+        status, headers, _ = caller.send(whole()).answer()
+        assert (status, headers["connection"]) == (200, "close")
+        ended = time.monotonic()
+        assert process.child.wait(5) == 0
+        assert time.monotonic() - ended < 1.0
 
 
 def test_an_exception_of_ours_is_a_500_for_each_who_waited(served):

@@ -19,6 +19,7 @@ import httptools
 
 from mainspring.serving.errors import HeadersTooLarge, ModelFailed, RequestError, TooSlow, WrongMethod
 from mainspring.serving.rest import Answer, Waiting
+from mainspring.settings.machine import accept_no_more
 
 _MOST_HEAD_BYTES = 64 * 1024
 _MOST_ROWS_TOGETHER = 256
@@ -33,6 +34,10 @@ _LINGER_SECONDS = 2.0
 """How long what a refused caller still sends is read and thrown away: a socket that is closed on unread bytes is reset,
 and the reset may overtake the answer."""
 _GRACE_SECONDS = 0.2
+"""How long a request may be on its way on a connection that was answered before."""
+_FIRST_SECONDS = 2.0
+"""How long who connected while the server ends may take to begin his request: he has been promised an answer, and a busy
+machine keeps him from asking."""
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 
 
@@ -117,16 +122,22 @@ class HttpServer:
     async def close(self, within_seconds: float) -> int:
         """Accept nobody, answer what was begun, close; how many callers had to be cut off after `within_seconds`."""
         self.draining = True
+        began = time.monotonic()
+        if self._server is not None:
+            accept_no_more(self._listening)
+        # Who began to connect may not be there yet, and a request may be on its way on a connection that looks idle.
+        await asyncio.sleep(min(_GRACE_SECONDS, within_seconds))
         if self._server is not None:
             self._server.close()
             await self._accept_last()
-        # A request may be on its way on a connection that looks idle.
-        await asyncio.sleep(min(_GRACE_SECONDS, within_seconds))
-        for one in list(self.connections):
-            one.close_if_idle()
-        until = time.monotonic() + within_seconds
-        while (owed := sum(one.owed for one in self.connections)) and time.monotonic() < until:
+        while (now := time.monotonic()) - began < within_seconds:
+            since = now - _FIRST_SECONDS
+            for one in list(self.connections):
+                one.close_if_idle(since)
+            if not any(one.owed or one.is_new(since) for one in self.connections):
+                break
             await asyncio.sleep(0.01)
+        owed = sum(one.owed for one in self.connections)
         for one in list(self.connections):
             one.abort()
         return owed
@@ -158,6 +169,7 @@ class _Connection(asyncio.Protocol):
         self._keeps = True
         self.on_message_begin()
         self._began = 0.0
+        self._came = time.monotonic()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio's: a caller came."""
@@ -209,6 +221,7 @@ class _Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """httptools': a request's first byte."""
         self._began = time.monotonic()
+        self._came = 0.0
         self._url = b""
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
@@ -299,9 +312,13 @@ class _Connection(asyncio.Protocol):
             return self._transport.get_write_buffer_size() > 0
         return bool(self._began) or self._waits
 
-    def close_if_idle(self) -> None:
-        """Close unless an answer is owed."""
-        if not self.owed:
+    def is_new(self, since: float) -> bool:
+        """Whether he came after that moment and has not begun to ask yet."""
+        return self._came > since
+
+    def close_if_idle(self, since: float) -> None:
+        """Close unless an answer is owed or, to who came after `since`, promised."""
+        if not (self.owed or self.is_new(since) or self._lingers_until):
             self._transport.close()
 
     def abort(self) -> None:
