@@ -50,6 +50,8 @@ lock: setup
 	for place in serving/peers/kserve serving/peers/triton engines/spark engines/bqemulator; do tools/uv pip compile --quiet \
 	  --universal --generate-hashes --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links \
 	  tests/$$place/requirements.in -o tests/$$place/requirements.txt || exit 1; done
+	for place in benchmarks/peers/*/; do tools/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	  --no-header --no-emit-index-url --no-emit-find-links $$place/requirements.in -o $$place/requirements.txt || exit 1; done
 
 # The messages of gRPC, from the protocol's definition; the results are committed.
 proto: setup

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binom, kstwobign
 
-from drift_streams import EVERY, Stream, flights, power, retail, start_of
+from drift_streams import EVERY, Stream, flights, groceries, power, retail, start_of
 from mainspring.domain.drift_report import DriftReport, FeatureDrift
 from mainspring.domain.time import TimeWindow
 from mainspring.drift.cells import Counts, total
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the first 20 tested days of each stream")
     arguments = parser.parse_args()
     rows: list[Row] = []
-    for stream in (flights(), retail(), power()):
+    for stream in (flights(), retail(), groceries(), power()):
         replay = Replay(stream, quick=arguments.quick)
         for rate in RATES:
             rows += false_alarms(replay, rate)

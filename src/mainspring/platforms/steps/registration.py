@@ -20,7 +20,7 @@ from mainspring.platforms.git import head
 from mainspring.platforms.performance_reference import write_reference
 from mainspring.platforms.steps import record
 from mainspring.platforms.steps.call import DATASET, IMPORTANCE, StepCall, part_of, training_set
-from mainspring.platforms.steps.evaluation import HELD_OUT, HELD_OUT_BLOCKS
+from mainspring.platforms.steps.evaluation import HELD_OUT
 from mainspring.platforms.steps.fitting import data_of, export_model
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ def register(call: StepCall) -> dict[str, float]:
     held_out = pq.read_table(call.inputs["evaluation"] / HELD_OUT)
     write_profile(reference_profile(rows.filter(_used(rows)), held_out, signature, settings.drift.every), folder)
     _keep_performance(call, part_of(rows, HOLDOUT), held_out, signature, folder)
-    shutil.copyfile(call.inputs["evaluation"] / HELD_OUT_BLOCKS, folder / HELD_OUT_BLOCKS)
     ours = answers(model, data.X, signature, recipe)
     record.refitted(call, refit, data.y, ours)
     return _register(call, folder, rows.filter(_used(rows)), "accepted", refit)
