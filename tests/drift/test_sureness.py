@@ -129,8 +129,20 @@ def test_the_level_moves_by_what_was_named_some_windows_ago(profile):
     assert levels[:3] == [0.05] * 3
     for place in range(3, len(levels)):
         expected = levels[place - 1] + 0.02 * (0.05 - named[place - 3])
-        assert levels[place] == pytest.approx(min(max(expected, 0.02), 0.15))
+        assert levels[place] == pytest.approx(min(max(expected, 0.01), 0.05))
     assert named[3]
+    assert levels[6] == pytest.approx(0.031)
+
+
+def test_windows_under_an_alarm_lower_the_level_too_and_not_below_a_fifth(profile):
+    rng = np.random.default_rng(5)
+    days = [day(rng) for _ in range(6)] + [day(rng, shift=12) for _ in range(8)]
+    reports = live(profile, days, DriftSettings())
+    assert reports[-1].verdict == "alarm"
+    levels = [sure(one).level for one in reports]
+    assert levels[7] == 0.05  # what is about to be confirmed is held against a level that it has not lowered
+    assert levels[9:12] == pytest.approx([0.031, 0.012, 0.01])
+    assert levels[-1] == pytest.approx(0.01)
 
 
 def test_another_rate_begins_anew(profile):

@@ -81,14 +81,14 @@ class Answered:
         self.rows = self.past
         self.log = ParquetPredictionLog(self.loaded.paths)
 
-    def answer(self, start, days, *, version="1", **world):
+    def answer(self, start, days, *, version="1", build="", **world):
         """So many days are asked for, answered and logged by the model that ships; their labels come six hours later."""
         rows = weather(start, days, task=self.task, **world)
         folder = self.registry.fetch("1")
         card = load_card(folder)
         outputs = replay(folder, card, plain(pa.Table.from_pandas(rows), card.signature))
         writer = SegmentWriter(
-            self.loaded.paths.segments, SegmentHeader(version, "", ("temp", "town"), ("number", "text"))
+            self.loaded.paths.segments, SegmentHeader(version, build, ("temp", "town"), ("number", "text"))
         )
         primary = ROLES.index("primary")
         logged = []

@@ -40,7 +40,7 @@ LEAST_WINDOWS = 30
 MOST_WINDOWS = 60
 """At most so many of the newest calibrate, or as many as a small rate needs: what is normal changes with the season."""
 GAIN = 0.02
-_BOUNDS = (0.4, 3.0)
+_BOUNDS = (0.2, 1.0)
 _MONTH = timedelta(days=30)
 
 
@@ -187,11 +187,11 @@ def next_level(level: float, rate: float, named: bool) -> float:
     """The level for later windows, after one in which some feature was named or none was.
 
     Adaptive conformal inference (Gibbs & Candès 2021): days are neither independent nor alike, and a winter's variation
-    is not a summer's, so the level moves until the share of named windows is the stated rate. Within 0.4 and three
-    times the rate, so that neither a long calm nor a long drift makes it meaningless.
+    is not a summer's, so the level sinks until the share of named windows is the stated rate. Never above the rate, to which a
+    calm brings it back: what is unusual after a calm comes in clusters. Never below a fifth of it, however long a drift lasts.
 
-    >>> round(next_level(0.05, 0.05, named=False), 4), round(next_level(0.05, 0.05, named=True), 4)
-    (0.051, 0.031)
+    >>> [round(next_level(level, 0.05, named), 4) for level, named in ((0.05, False), (0.04, False), (0.05, True))]
+    [0.05, 0.041, 0.031]
     """
     low, high = _BOUNDS
     return min(max(level + GAIN * (rate - named), low * rate), high * rate)

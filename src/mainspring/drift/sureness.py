@@ -76,7 +76,7 @@ def sureness(where: ReferenceName, decided: Decided, settings: DriftSettings) ->
 
 
 def _level(where: ReferenceName, settings: DriftSettings, earlier: Sequence[DriftReport]) -> float:
-    """The last level, moved by the window of `persistence` reports before the last one, unless an alarm stood over it.
+    """The last level, moved by the window of `persistence` reports before the last one.
 
     So the first windows of a drift are held against a level that they have not lowered yet.
     """
@@ -85,17 +85,10 @@ def _level(where: ReferenceName, settings: DriftSettings, earlier: Sequence[Drif
         return settings.rate
     if len(earlier) <= settings.persistence:
         return last.level
-    then = earlier[-1 - settings.persistence]
-    found = _of(then, where)
-    stood = then.since is not None and then.since < then.current.start and where == settings.reference
-    if found is None or found.p_value is None or (stood and not _begins(then, settings)):
+    found = _of(earlier[-1 - settings.persistence], where)
+    if found is None or found.p_value is None:
         return last.level
     return next_level(last.level, settings.rate, found.named)
-
-
-def _begins(report: DriftReport, settings: DriftSettings) -> bool:
-    """Whether an alarm begins with this window: it stands since no more windows than persistence looks back."""
-    return report.since is not None and report.current.start - report.since <= settings.persistence * settings.every
 
 
 def _of(report: DriftReport, where: ReferenceName) -> Sureness | None:
