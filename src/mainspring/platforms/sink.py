@@ -15,6 +15,8 @@ from mainspring.domain.errors import ConfigError
 from mainspring.settings.load import LoadedProject
 from mainspring.settings.log_sink import SinkSettings
 
+WholeLog = ParquetPredictionLog | SunkPredictionLog
+
 
 def hour_store(loaded: LoadedProject, sink: SinkSettings) -> HourStore:
     """What stands behind the sink's URL. Errors: `ConfigError` when the client that it needs is not installed."""
@@ -64,7 +66,7 @@ def check_sink(loaded: LoadedProject, *, rows: bool) -> Checked:
     return check(ParquetPredictionLog(loaded.paths), found.store, found.state, rows=rows)
 
 
-def whole_log(loaded: LoadedProject) -> ParquetPredictionLog | SunkPredictionLog:
+def whole_log(loaded: LoadedProject) -> WholeLog:
     """The prediction log with what only its sink has any more; what looks far back reads here."""
     local, sink = ParquetPredictionLog(loaded.paths), loaded.settings.log.sink
     if sink is None:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from mainspring.adapters.mlflow.registry import MlflowRegistry
 from mainspring.adapters.mlflow.tracking import Tracking
-from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
 from mainspring.domain.errors import ConfigError, NotFound
 from mainspring.domain.model_card import ModelCard
 from mainspring.domain.model_version import Feature
@@ -27,6 +26,7 @@ from mainspring.features.skew import Served, compare
 from mainspring.features.skew_page import page
 from mainspring.platforms.champion import champion
 from mainspring.platforms.laptop import LaptopFeatures
+from mainspring.platforms.sink import WholeLog, whole_log
 from mainspring.ports import FeatureViewInfo
 from mainspring.serving.batch import BatchPredictor, looked_up_values
 from mainspring.serving.columns import Columns
@@ -63,7 +63,7 @@ def skew_of(
     wanted = version or champion(loaded)
     if not wanted:
         raise NotFound("there is no champion", next_step="mainspring up; or --version of one that was served")
-    log = ParquetPredictionLog(loaded.paths)
+    log = whole_log(loaded)
     window = _window(log, since, until)
     rows = _served(log.read(window), wanted)
     logged = rows.num_rows
@@ -85,7 +85,7 @@ def skew_of(
     return report, path
 
 
-def _window(log: ParquetPredictionLog, since: datetime | None, until: datetime | None) -> TimeWindow:
+def _window(log: WholeLog, since: datetime | None, until: datetime | None) -> TimeWindow:
     if until is None and since is None:
         newest = log.newest(1)
         if not newest.num_rows:

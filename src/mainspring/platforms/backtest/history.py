@@ -14,6 +14,7 @@ from mainspring.domain.errors import ConfigError, DataError
 from mainspring.domain.model_version import label_name
 from mainspring.features.questions import EVENT_TIME, LABEL, LABEL_KNOWN_AT, REQUEST_ID
 from mainspring.platforms.cache import cache_keys
+from mainspring.platforms.sink import whole_log
 from mainspring.settings.load import LoadedProject
 from mainspring.settings.paths import ProjectPaths
 from mainspring.sources.digest import content_digest
@@ -103,11 +104,9 @@ def moment(at: datetime) -> Any:
 
 
 def _key(loaded: LoadedProject, source: From) -> str:
-    if source == "log":
-        files = loaded.paths.predictions.rglob("*.parquet") if loaded.paths.predictions.is_dir() else []
-        own: list[Any] = sorted((str(one), one.stat().st_size) for one in files)
-    else:
-        own = []
+    # A row is never changed once it is in the log, so that these five columns say which rows there are.
+    which = ["request_id", "event_at", "version", "role", "outcome"]
+    own = content_digest(whole_log(loaded).read(None, which)) if source == "log" else ""
     keys = cache_keys(loaded, {"known_at": datetime(9000, 1, 1, tzinfo=UTC).isoformat(), "champion": ""})
     return hashlib.sha256(json.dumps([source, keys["engineer"], own]).encode()).hexdigest()
 
@@ -133,18 +132,16 @@ def _of_source(loaded: LoadedProject) -> tuple[pa.Table, dict[str, str], list[st
 
 
 def _of_log(loaded: LoadedProject) -> tuple[pa.Table, dict[str, str], list[str]]:
-    """Questions that callers asked, with the features that they were answered with."""
+    """Questions that callers asked, with the features that they were answered with; of old ones what only the sink has."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     from mainspring.adapters.mlflow.registry import MlflowRegistry
     from mainspring.adapters.mlflow.tracking import Tracking
-    from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
     from mainspring.labels.known import KnownLabels
     from mainspring.platforms.laptop import LaptopFeatures
 
-    log = ParquetPredictionLog(loaded.paths)
-    rows = log.read()
+    rows = whole_log(loaded).read()
     for name, value in (("role", "primary"), ("outcome", "answered")):
         rows = rows.filter(pc.equal(rows.column(name), value))
     features = LaptopFeatures(loaded)
