@@ -24,7 +24,7 @@ from mainspring.domain.time import TimeWindow, floor_to, utc
 from mainspring.drift.cells import Counts
 from mainspring.drift.profile import Profile
 from mainspring.drift.storage import FILE, profile_bytes
-from mainspring.features.questions import EVENT_TIME, REQUEST_ID
+from mainspring.features.questions import EVENT_TIME, LABEL, REQUEST_ID
 from mainspring.loop.champions import untried
 from mainspring.loop.outcome import MOVED, STILL, Outcome
 from mainspring.loop.platform import BlockScore, LossBlocks, Platform
@@ -187,6 +187,7 @@ class _Pipeline:
         rows = world.history.rows.take(places)
         divided = parts.divide(rows, settings.split, time=EVENT_TIME, known_at=known_at, train_from=train_from)
         part = np.array(divided.parts)
+        parts.require_classes(rows.column(LABEL), divided.parts, world.models.labels(places))
         candidate = world.fitted(places[part == TRAIN], places[part == VALIDATION])
         held = places[part == HOLDOUT]
         stable = world.versions.get(parameters.get("champion", ""))
@@ -258,10 +259,9 @@ class _Pipeline:
             settings, rows = world.loaded.settings, world.history.rows
             outputs = (held_out if held_out.ndim == 2 else held_out[:, None]).astype(float).tolist()
             answered = pa.table({"output": outputs, EVENT_TIME: rows.column(EVENT_TIME).take(held)})
-            profile = reference_profile(rows.take(places), answered, shipped.signature, settings.drift.every)
-            card = ModelCard(
-                settings.name, settings.task, "onnx", shipped.signature, trained_until=shipped.trained_until
-            )
+            signature = world.models.answering(shipped.signature)
+            profile = reference_profile(rows.take(places), answered, signature, settings.drift.every)
+            card = ModelCard(settings.name, settings.task, "onnx", signature, trained_until=shipped.trained_until)
             write_whole(folder / CARD_FILE, to_json(card))
             # Last: a folder with it is whole.
             write_whole(folder / FILE, profile_bytes(profile))
