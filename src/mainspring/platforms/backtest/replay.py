@@ -24,8 +24,9 @@ from mainspring.platforms.backtest.frontier import frontier_of
 from mainspring.platforms.backtest.history import From, History, apart, load_history
 from mainspring.platforms.backtest.measure import Measure
 from mainspring.platforms.backtest.models import Models
+from mainspring.platforms.backtest.rollout import turn_rollout
 from mainspring.platforms.backtest.span import span_of
-from mainspring.platforms.backtest.world import World, turn_rollout
+from mainspring.platforms.backtest.world import World
 from mainspring.settings.load import LoadedProject
 from mainspring.settings.retrain import RetrainSettings
 
