@@ -10,6 +10,7 @@ from sklearn.metrics import log_loss
 
 from mainspring.settings.load import load_project
 from tests.cli.running import mainspring
+from tests.platforms.towns import Walk
 
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(120)]
 SETTINGS = """
@@ -144,3 +145,11 @@ def test_a_class_that_there_was_not_is_lost_until_it_is_learnt(later):
     failed = [one for one in results["weekly"]["events"] if one["kind"] == "run_failed"]
     assert [one["at"][:10] for one in failed] == ["2026-02-10"]
     assert failed[0]["why"] == "no row that is trained on has the label fog: it is only among those held out"
+
+
+@pytest.mark.slow
+def test_the_loop_itself_judges_a_champion_that_never_saw_the_class(tmp_path):
+    write(tmp_path, fog=FOG)
+    Walk(tmp_path, known_at="2026-02-01").until("register")
+    found = Walk(tmp_path, "run-2", champion="1", known_at="2026-02-25").until("evaluate").numbers["evaluate"]
+    assert found["passed"] == 1
