@@ -115,6 +115,7 @@ def later(tmp_path_factory):
     return folder, rows, *replayed(folder)
 
 
+@pytest.mark.slow
 def test_quality_is_the_log_loss_over_all_classes(three):
     folder, rows, found, results = three
     assert (found["metric"], found["higher_is_better"]) == ("log_loss", False)
