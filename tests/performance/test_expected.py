@@ -42,12 +42,18 @@ def test_where_labels_are_certain_the_estimate_is_the_metric(rows):
             assert name not in found
 
 
-def test_several_classes_where_labels_are_certain():
-    said = np.random.default_rng(1).dirichlet([1, 1, 1], 200)
-    truth = np.random.default_rng(2).integers(0, 3, 200)
-    found = of_classes(metrics_of("multiclass"), said, np.eye(3)[truth])
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.lists(st.integers(1, 5), min_size=4, max_size=4)), min_size=1, max_size=60)
+)
+@settings(max_examples=60, deadline=None)
+def test_several_classes_where_labels_are_certain(rows):
+    weights = np.array([one for _, one in rows], np.float64)
+    said, truth = weights / weights.sum(axis=1, keepdims=True), np.array([one for one, _ in rows])
+    found = of_classes(metrics_of("multiclass"), said, np.eye(4)[truth], [said, np.eye(4)[truth]])
+    assert set(found) == set(metrics_of("multiclass"))
     for name, one in found.items():
-        assert one.value == pytest.approx(score(name, truth, said), rel=1e-4), name
+        assert one.value == pytest.approx(score(name, truth, said), rel=1e-9, abs=1e-12), name
+        assert one.error == pytest.approx(0, abs=1e-9)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 1)), min_size=2, max_size=80))

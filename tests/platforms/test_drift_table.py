@@ -36,6 +36,9 @@ def project(tmp_path_factory, empty_store):
         db.register("rows", pd.concat([days, colder]))
         db.execute("CREATE TABLE hours AS SELECT * FROM rows")
         db.execute('CREATE VIEW renamed AS SELECT "at", temp AS degrees, town, 0.5 AS prediction FROM hours')
+        db.execute(
+            'CREATE VIEW dated AS SELECT "at"::DATE AS day, date_trunc(\'day\', "at") AS midnight, temp, town FROM hours'
+        )
         db.execute('CREATE TABLE texts AS SELECT "at"::VARCHAR AS "at", temp::VARCHAR AS temp, town FROM hours')
     Walk(folder).until("register")
     return folder
@@ -109,6 +112,8 @@ HERE = ("--from", "duckdb:///warehouse.duckdb", "--table")
         ((*HERE, "hours", "--since", "2026-01-01", "--time", "att"), "no time column `att` (did you mean `at`?)"),
         ((*HERE, "texts", "--since", "2026-01-01", "--time", "at"), "`at` is no time but string"),
         ((*HERE, "hours", "--time", "at", "--since", "2026-02-01", "--until", "2026-01-01"), "before it begins"),
+        ((*HERE, "dated", "--time", "day", "--since", "2026-02-01T06:00", "--until", "2026-02-01T07:00"), "`day` is a date and has no hour"),
+        ((*HERE, "dated", "--time", "day", "--since", "2026-02-01T06:00"), "next: --since 2026-02-01 --until 20"),
         ((*HERE, "hours", "--trailing"), "what is before all rows?"),
         (("--from", "duckdb:///none.duckdb", "--table", "hours"), "there is no duckdb database"),
         (("--from", "sqlite:///x.db", "--table", "hours"), "'sqlite' is no engine that counts"),
@@ -137,3 +142,25 @@ def test_parquet_files_are_counted_in_this_process_as_an_engine_counts_them(proj
             assert one == {name: value for name, value in other.items() if name != "wasserstein"}
     assert "nor Parquet files" in drift(project, "--from", "days", status=2)
     assert "nor Parquet files" in drift(project, "--from", "nowhere.parquet", status=2)
+
+
+def test_whole_days_of_a_date_are_those_of_its_midnights(project):
+    with duckdb.connect(str(project / "warehouse.duckdb")) as db:
+        db.execute(f"COPY dated TO '{project}/dated.parquet' (FORMAT parquet)")
+    window = ("--since", "2026-04-11", "--until", "2026-07-03", "--trailing", "--json")
+
+    def numbers(*words):
+        found = json.loads(drift(project, *words))
+        return found["rows"], [
+            (one["feature"], one["reference"], one["current_rows"], one["psi"]) for one in found["features"]
+        ]
+
+    by_date = numbers(*HERE, "dated", "--time", "day", *window)
+    assert by_date[0] == 83 * 24
+    assert by_date == numbers(*HERE, "dated", "--time", "midnight", *window)
+    assert by_date == numbers("--from", str(project / "dated.parquet"), "--time", "day", *window)
+    # Without an end it goes up to now; today has no hour either, and what there is of it counts.
+    open_end = json.loads(drift(project, *HERE, "dated", "--time", "day", "--since", "2026-06-02", "--json"))
+    assert open_end["current"]["end"].endswith("T00:00:00Z")
+    hours = ("--time", "day", "--since", "2026-05-01T06:00", "--until", "2026-05-01T07:00")
+    assert "is a date and has no hour" in drift(project, "--from", str(project / "dated.parquet"), *hours, status=2)

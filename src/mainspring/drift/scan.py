@@ -18,6 +18,7 @@ from mainspring.domain.time import TimeWindow
 from mainspring.drift.cells import Cells, Counts, total
 from mainspring.drift.counting import count
 from mainspring.drift.profile import Profile, as_declared, fit_profile
+from mainspring.drift.window_counter import require_days
 
 if TYPE_CHECKING:
     import polars as pl
@@ -53,6 +54,12 @@ class ParquetCounter:
     def columns(self) -> tuple[str, ...]:
         """The columns that any of the files has."""
         return tuple(dict.fromkeys(name for path in self.files for name in _schema(path)))
+
+    def dated(self) -> bool:
+        """Whether the event time is a date in any of the files."""
+        import polars as pl
+
+        return any(pl.read_parquet_schema(path).get(self.time) == pl.Date for path in self.files)
 
     def count(self, cells: Mapping[str, Cells], window: TimeWindow | None = None) -> dict[str, Counts]:
         """Counts of each feature that `cells` names. Errors: `DataError` for a column that no file has, or no file that can be read."""
@@ -104,6 +111,8 @@ class ParquetCounter:
             kind = rows.collect_schema()[self.time]
             if not kind.is_temporal():
                 raise DataError(f"{self.time} is {kind}", where=str(piece.path), valid="a timestamp or a date")
+            if kind == pl.Date:
+                require_days(self.time, window, str(piece.path))
             at = pl.col(self.time)
             zoned = isinstance(kind, pl.Datetime) and kind.time_zone is not None
             at = at.dt.convert_time_zone("UTC") if zoned else at.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from mainspring.domain.block_interval import open_scale
@@ -59,9 +60,10 @@ def of_classes(
         taken = np.linspace(0, rows - 1, MOST_ROWS).astype(int)
         said, chance, others = said[taken], chance[taken], [one[taken] for one in others]
     shrink = (len(said) / rows) ** 0.5
-    drawn = _binary if said.ndim == 1 else _several
-    draws = drawn(metrics, said, chance, seed, DRAWS)
-    fewer = [drawn(metrics, said, one, seed, _FEWER) for one in others]
+    # What was said is the same for all estimators: it is put in order once.
+    drawn = _Binary(metrics, said, seed) if said.ndim == 1 else _Several(metrics, said, seed)
+    draws = drawn.of(chance, DRAWS)
+    fewer = [drawn.of(one, _FEWER) for one in others]
     found = {}
     for name, values in draws.items():
         defined = values[np.isfinite(values)]
@@ -113,66 +115,150 @@ def of_values(
     }
 
 
-def _binary(metrics: Sequence[str], said: Any, chance: Any, seed: int, draws: int) -> dict[str, Any]:
+class _Binary:
+    """Metrics of draws of labels [rows] from chances. Ranks and order are those of what was said, whatever the labels."""
+
+    def __init__(self, metrics: Sequence[str], said: Any, seed: int) -> None:
+        import numpy as np
+
+        self._metrics = metrics
+        self._order = np.argsort(said, kind="stable")
+        self._said = said[self._order]
+        self._luck = np.random.default_rng(seed).random((DRAWS, len(said)), np.float32)
+
+    def of(self, chance: Any, draws: int) -> dict[str, Any]:
+        """Each metric of so many draws."""
+        import numpy as np
+
+        said = self._said
+        drawn = (self._luck[:draws] < chance[self._order]).astype(np.float32)
+        found = {}
+        for name in self._metrics:
+            if name in _LOSSES:
+                without, having = self._losses[name]
+                found[name] = (without + drawn @ having) / len(said)
+            elif name == "auc":
+                found[name] = self._auc(drawn)
+            elif name == "average_precision":
+                found[name] = self._average_precision(drawn)
+            elif name == "calibration_error":
+                ends = _bins(len(said))
+                apart = np.add.reduceat(drawn, ends, axis=1) - np.add.reduceat(said, ends)
+                found[name] = np.abs(apart).sum(axis=1) / len(said)
+            else:
+                found[name] = np.array([score(name, labels, said) for labels in drawn])
+        return {name: np.asarray(values, np.float64) for name, values in found.items()}
+
+    @cached_property
+    def _losses(self) -> dict[str, tuple[float, Any]]:
+        """The sum when all labels are 0, and what each row adds when its own is 1."""
+        import numpy as np
+
+        pairs = {name: _LOSSES[name](self._said) for name in self._metrics if name in _LOSSES}
+        return {
+            name: (without.sum(), (having - without).astype(np.float32)) for name, (without, having) in pairs.items()
+        }
+
+    @cached_property
+    def _ranks(self) -> tuple[Any, float]:
+        """Ranks from their mean on, and that: sums of large numbers would lose digits in single precision."""
+        import numpy as np
+
+        _, place, count = np.unique(self._said, return_inverse=True, return_counts=True)
+        middle = np.cumsum(count) - (count - 1) / 2
+        ranks = middle[place]
+        return (ranks - ranks.mean()).astype(np.float32), float(ranks.mean())
+
+    def _auc(self, drawn: Any) -> Any:
+        import numpy as np
+
+        ranks, middle = self._ranks
+        positive = drawn.sum(axis=1, dtype=np.float64)
+        total = (drawn @ ranks).astype(np.float64) + positive * middle
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (total - positive * (positive + 1) / 2) / (positive * (len(self._said) - positive))
+
+    @cached_property
+    def _ends(self) -> Any:
+        """From the highest answer down, where each answer's rows end."""
+        import numpy as np
+
+        down = self._said[::-1]
+        return np.flatnonzero(np.r_[down[1:] != down[:-1], True])
+
+    def _average_precision(self, drawn: Any) -> Any:
+        """As `domain.scoring` has it: rows from the highest answer down, equal answers together."""
+        import numpy as np
+
+        down, ends = drawn[:, ::-1], self._ends
+        found = np.cumsum(down, axis=1)
+        last = found[:, -1].astype(np.float64)
+        if len(ends) < len(self._said):
+            found = found[:, ends]
+            down = np.diff(found, axis=1, prepend=np.float32(0))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            # Counts, and so their products, are whole numbers; the rest needs double precision.
+            return np.einsum("dk,dk,k->d", down, found, 1.0 / (ends + 1), dtype=np.float64) / last
+
+
+class _Several:
+    """The same of several classes, [rows, classes]."""
+
+    def __init__(self, metrics: Sequence[str], said: Any, seed: int) -> None:
+        import numpy as np
+
+        self._metrics, self._said, self._seed = metrics, said, seed
+        self._decided, surest = said.argmax(axis=1), said.max(axis=1)
+        self._order = np.argsort(surest, kind="stable")
+        self._starts = _bins(len(said))
+        self._surest = np.add.reduceat(surest[self._order], self._starts)
+        self._losses = -np.log(np.clip(said, _SMALLEST, 1.0)).ravel()
+        self._rows = np.arange(len(said)) * said.shape[1]
+
+    def of(self, chance: Any, draws: int) -> dict[str, Any]:
+        """Each metric of so many draws."""
+        import numpy as np
+
+        generator, ends = np.random.default_rng(self._seed), np.cumsum(chance, axis=1)[:, :-1].T
+        known: dict[str, Callable[[Any, Any], float]] = {
+            "accuracy": lambda _, right: float(right.mean()),
+            "log_loss": lambda labels, _: float(self._losses[self._rows + labels].mean()),
+            "macro_f1": lambda labels, _: self._macro_f1(labels),
+            "calibration_error": lambda _, right: self._calibration_error(right),
+        }
+        found: dict[str, list[float]] = {name: [] for name in self._metrics}
+        for _ in range(draws):
+            luck = generator.random(len(self._said))
+            labels = np.zeros(len(self._said), np.int64)
+            for end in ends:
+                labels += luck > end
+            right = (labels == self._decided).astype(np.float64)
+            for name in self._metrics:
+                value = known[name](labels, right) if name in known else score(name, labels, self._said)
+                found[name].append(value)
+        return {name: np.array(values) for name, values in found.items()}
+
+    def _macro_f1(self, labels: Any) -> float:
+        import numpy as np
+
+        classes = self._said.shape[1]
+        both = np.bincount(self._decided * classes + labels, minlength=classes**2).reshape(classes, classes)
+        there = both.sum(axis=0) > 0
+        either = (both.sum(axis=0) + both.sum(axis=1))[there]
+        return float((2 * both.diagonal()[there] / either).mean())
+
+    def _calibration_error(self, right: Any) -> float:
+        import numpy as np
+
+        hits = np.add.reduceat(right[self._order], self._starts)
+        return float(np.abs(hits - self._surest).sum() / len(right))
+
+
+def _bins(rows: int) -> Any:
+    """Where bins of equal mass begin."""
     import numpy as np
 
-    order = np.argsort(said, kind="stable")
-    said, chance = said[order], chance[order]
-    drawn = (np.random.default_rng(seed).random((draws, len(said)), np.float32) < chance).astype(np.float32)
-    found = {}
-    for name in metrics:
-        if name in _LOSSES:
-            without, having = _LOSSES[name](said)
-            found[name] = (without.sum() + drawn @ (having - without).astype(np.float32)) / len(said)
-        elif name == "auc":
-            found[name] = _auc(drawn, said)
-        elif name == "average_precision":
-            found[name] = _average_precision(drawn, said)
-        elif name == "calibration_error":
-            ends = [rows[0] for rows in np.array_split(np.arange(len(said)), min(_BINS, len(said)))]
-            apart = np.add.reduceat(drawn, ends, axis=1) - np.add.reduceat(said, ends)
-            found[name] = np.abs(apart).sum(axis=1) / len(said)
-        else:
-            found[name] = np.array([score(name, labels, said) for labels in drawn])
-    return {name: np.asarray(values, np.float64) for name, values in found.items()}
-
-
-def _auc(drawn: Any, said: Any) -> Any:
-    """Of each draw of labels, from the ranks of what was said, which are the same in all of them."""
-    import numpy as np
-
-    _, place, count = np.unique(said, return_inverse=True, return_counts=True)
-    middle = np.cumsum(count) - (count - 1) / 2
-    ranks = middle[place]
-    # Ranks are centred: sums of large numbers would lose digits in single precision.
-    positive = drawn.sum(axis=1, dtype=np.float64)
-    total = (drawn @ (ranks - ranks.mean()).astype(np.float32)).astype(np.float64) + positive * ranks.mean()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (total - positive * (positive + 1) / 2) / (positive * (len(said) - positive))
-
-
-def _average_precision(drawn: Any, said: Any) -> Any:
-    """Of each draw, as `domain.scoring` has it: rows from the highest answer down, equal answers together."""
-    import numpy as np
-
-    down = said[::-1]
-    ends = np.flatnonzero(np.r_[down[1:] != down[:-1], True])
-    found = np.cumsum(drawn[:, ::-1], axis=1)[:, ends].astype(np.float64)
-    gained = np.diff(found, axis=1, prepend=0.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (gained * found / (ends + 1)).sum(axis=1) / found[:, -1]
-
-
-def _several(metrics: Sequence[str], said: Any, chance: Any, seed: int, draws: int) -> dict[str, Any]:
-    import numpy as np
-
-    generator, ends = np.random.default_rng(seed), np.cumsum(chance, axis=1)
-    found: dict[str, list[float]] = {name: [] for name in metrics}
-    for _ in range(draws):
-        labels = (generator.random((len(said), 1)) > ends[:, :-1]).sum(axis=1)
-        for name in metrics:
-            found[name].append(score(name, labels, said))
-    return {name: np.array(values) for name, values in found.items()}
+    return [places[0] for places in np.array_split(np.arange(rows), min(_BINS, rows))]
 
 
 def _log_losses(said: Any) -> Any:

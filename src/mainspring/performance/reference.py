@@ -21,6 +21,7 @@ from mainspring.performance.booster import (
     fit_losses,
     logits,
     losses,
+    together,
 )
 from mainspring.performance.chances import Chances, fit_chances
 from mainspring.performance.expected import Expected, of_classes, of_values
@@ -218,7 +219,7 @@ def estimate_rows(reference: PerformanceReference, outputs: Any, values: Mapping
     import numpy as np
 
     said = np.asarray(outputs, np.float64)
-    matrix = reference.columns.matrix(values, _first(said)) if reference.whole.trees else None
+    matrix = together(reference.columns.matrix(values, _first(said))) if reference.whole.trees else None
     others = tuple(_applied(one, reference.task, said, matrix) for one in reference.others)
     return replace(_applied(reference.whole, reference.task, said, matrix), others=others)
 
@@ -228,6 +229,7 @@ def _fitted(task: Task, truth: Any, outputs: Any, matrix: Any) -> Estimator:
     import numpy as np
 
     learns = matrix is not None and len(truth) >= LEAST_ROWS
+    matrix = together(matrix) if learns else None
     if task != "regression":
         chances = fit_chances(truth, outputs)
         trees = {}

@@ -97,6 +97,25 @@ def truth(labels: pa.ChunkedArray, signature: Signature) -> Any:
     return np.array(values, np.int64)
 
 
+def aligned(outputs: Any, theirs: Signature, ours: Signature) -> Any:
+    """Answers of a model with the signature `theirs` in the classes of `ours`: to one that it never saw it gives no chance.
+
+    >>> import numpy as np
+    >>> known, now = (Signature("multiclass", (), classes=names) for names in (("a", "c"), ("a", "b", "c")))
+    >>> aligned(np.array([[0.25, 0.75]]), known, now).tolist()
+    [[0.25, 0.0, 0.75]]
+    """
+    import numpy as np
+
+    if ours.task != "multiclass" or theirs.classes == ours.classes:
+        return outputs
+    found = np.zeros((len(outputs), len(ours.classes)), outputs.dtype)
+    for place, name in enumerate(ours.classes):
+        if name in theirs.classes:
+            found[:, place] = outputs[:, theirs.classes.index(name)]
+    return found
+
+
 def _has_missing(column: pa.ChunkedArray) -> bool:
     import pyarrow.compute as pc
 

@@ -11,7 +11,7 @@ from mainspring.domain.time import TimeWindow, utc
 from mainspring.features.questions import EVENT_TIME, LABEL, labelled, request_columns
 from mainspring.loop.platform import BlockScore
 from mainspring.performance.whole_days import by_block
-from mainspring.pipeline.signature import frame, learn_signature, truth
+from mainspring.pipeline.signature import aligned, frame, learn_signature, truth
 from mainspring.pipeline.training import answers, fit, load_recipe
 from mainspring.platforms.laptop import LaptopFeatures
 from mainspring.ports import FeatureViewInfo, ModelRegistry
@@ -85,7 +85,7 @@ class LaptopChallengers:
         folder = self._registry.fetch(champion)
         card = load_card(folder)
         new = answers(model, frame(rows, signature), signature, recipe)
-        old = replay(folder, card, plain(rows, card.signature))
+        old = aligned(replay(folder, card, plain(rows, card.signature)), card.signature, signature)
         days = rows.column(EVENT_TIME).to_numpy().astype("datetime64[D]")
         known = truth(rows.column(LABEL), signature)
         ours, theirs = by_block(settings.metric, known, new, days), by_block(settings.metric, known, old, days)

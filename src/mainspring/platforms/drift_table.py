@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import glob
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from mainspring.domain.codec import to_json
 from mainspring.domain.drift_report import DriftReport
 from mainspring.domain.errors import ConfigError, NotFound
-from mainspring.domain.time import TimeWindow, instant
+from mainspring.domain.time import TimeWindow, floor_to, instant
 from mainspring.drift.cells import Counts
 from mainspring.drift.page import page
 from mainspring.drift.profile import CONFIDENCE, PREDICTION
@@ -27,6 +27,7 @@ from mainspring.settings.load import LoadedProject
 
 _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 FOLDER = "tables"
+DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,9 @@ def report_on_table(loaded: LoadedProject, wish: TableWish) -> tuple[DriftReport
         if files
         else IbisCounter(url, table, time=time, columns=columns, as_text=texts, root=loaded.paths.root)
     )
+    if window is not None and not wish.until and counter.dated():
+        # Today's rows are there, too: of a date they lie in the whole day.
+        window = TimeWindow(window.start, floor_to(now, DAY) + DAY)
     found = _report(loaded, folder, version, counter, window, now, columns, trailing=wish.trailing)
     place = loaded.paths.drift / FOLDER / version
     write_whole(place / f"{found.id}.html", page(found).encode())

@@ -60,6 +60,12 @@ class IbisCounter:
         with connected(self._url, self._root, self.uri) as backend, spoken(self.uri):
             return tuple(table_of(backend, self._table, self.uri).columns)
 
+    def dated(self) -> bool:
+        """Whether the event time is a date to the engine."""
+        with connected(self._url, self._root, self.uri) as backend, spoken(self.uri):
+            kind = table_of(backend, self._table, self.uri).schema().get(self._time)
+            return kind is not None and bool(kind.is_date())
+
     def count(self, cells: Mapping[str, Cells], window: TimeWindow | None = None) -> Mapping[str, Counts]:
         """Counts of each feature that `cells` names.
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from mainspring.domain.errors import DataError
 from mainspring.domain.time import TimeWindow, utc
 from mainspring.drift.cells import Cells
+from mainspring.drift.window_counter import require_days
 
 Form = Literal["number", "time", "text", "mistyped"]
 
@@ -67,7 +68,7 @@ def window_of(
 ) -> Any:
     """The rows of the window as an Ibis table of v0, v1, ...
 
-    Errors: `DataError` where the time is not there or is no time to the engine.
+    Errors: `DataError` where the time is not there or is no time to the engine, or is a date and the window not of whole days.
     """
     rows = table if window is None else table.filter(_inside(table, time, window, where))
     return rows.select(**{one.column: _shaped(rows[columns.get(one.feature, one.feature)], one) for one in values})
@@ -119,6 +120,8 @@ def _inside(table: Any, time: str, window: TimeWindow, where: str) -> Any:
             valid="a timestamp or a date",
             next_step="name another column, or a view in which it is one",
         )
+    if kind.is_date():
+        require_days(time, window, where)
     at = table[time] if kind.is_timestamp() else table[time].cast("timestamp")
     zoned = kind.is_timestamp() and kind.timezone is not None
     first, end = (utc(one) if zoned else utc(one).replace(tzinfo=None) for one in (window.start, window.end))

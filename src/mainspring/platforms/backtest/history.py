@@ -79,7 +79,7 @@ def load_history(loaded: LoadedProject, source: From) -> History:
     if not (folder / "history.json").exists():
         rows, sources, entities = _of_source(loaded) if source == "source" else _of_log(loaded)
         if EVENT_TIME not in rows.column_names or not rows.num_rows or rows.column(LABEL).null_count == rows.num_rows:
-            raise DataError("no question of the past has a label", next_step="mainspring labels, or mainspring data")
+            raise _unlabelled(loaded, source, rows.num_rows)
         folder.mkdir(parents=True, exist_ok=True)
         rows = rows.sort_by(EVENT_TIME)
         _write(folder / _ROWS, lambda path: pq.write_table(rows, path))
@@ -148,7 +148,10 @@ def _of_log(loaded: LoadedProject) -> tuple[pa.Table, dict[str, str], list[str]]
     labels = KnownLabels(features.questions, features.labels.beside).labels(datetime(9000, 1, 1, tzinfo=UTC))
     place = pc.index_in(rows.column("request_id"), value_set=labels.column("request_id"))
     registry = MlflowRegistry(loaded.settings.name, Tracking(loaded.settings, loaded.paths), loaded.paths.models)
-    signature = registry.versions()[-1].signature
+    versions = registry.versions()
+    if not rows.num_rows or not versions:
+        return pa.table({EVENT_TIME: [], LABEL: []}), {}, []
+    signature = versions[-1].signature
     there = [one for one in signature.features if f"feature.{one.name}" in rows.column_names]
     columns = {
         EVENT_TIME: rows.column("event_at"),
@@ -158,6 +161,27 @@ def _of_log(loaded: LoadedProject) -> tuple[pa.Table, dict[str, str], list[str]]
         **{one.name: rows.column(f"feature.{one.name}") for one in there},
     }
     return pa.table(columns), {one.name: "request" for one in there}, list(signature.entities)
+
+
+def _unlabelled(loaded: LoadedProject, source: From, rows: int) -> DataError:
+    """Why nothing can be replayed, and what to do about it."""
+    what = "no question of the past has a label"
+    if source == "source":
+        return DataError(
+            what, where=f"mainspring.yaml: sources.{loaded.settings.target.source}",
+            valid="questions whose label is known", next_step="mainspring data",
+        )  # fmt: skip
+    if not rows:
+        return DataError(
+            f"{what}: the prediction log has no request that a version answered", where=str(loaded.paths.predictions),
+            valid="some weeks of answers, and their labels",
+            next_step="mainspring up, and ask it; or mainspring backtest --from source",
+        )  # fmt: skip
+    return DataError(
+        f"{what}: {rows:,} requests were answered, and no label has the id of any",
+        where=f"mainspring.yaml: target.id: {loaded.settings.target.id}",
+        valid="labels that carry the id which callers sent (x-request-id)", next_step="mainspring labels",
+    )  # fmt: skip
 
 
 def _instants(rows: pa.Table, column: str) -> Any:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from mainspring.domain.codec import from_json, to_json
-from mainspring.domain.model_version import Signature
+from mainspring.domain.model_version import Signature, label_name
 from mainspring.features.questions import LABEL
 from mainspring.pipeline.device import placed
 from mainspring.pipeline.signature import frame, truth
@@ -129,6 +129,16 @@ class Models:
         found = np.zeros((len(outputs), len(self._history.classes)), np.float32)
         found[:, [self._history.classes.index(name) for name in signature.classes]] = outputs
         return found
+
+    def answering(self, signature: Signature) -> Signature:
+        """The signature with the classes that its answers have columns for: those that there ever are."""
+        return replace(signature, classes=self._history.classes) if signature.task == "multiclass" else signature
+
+    def labels(self, places: Any) -> Signature:
+        """What a training on the rows at these places has to know: a signature of their labels alone."""
+        task = self._loaded.settings.task
+        there = self._history.rows.column(LABEL).take(places).unique().to_pylist() if task != "regression" else []
+        return Signature(task, (), classes=tuple(label_name(one) for one in sorted(there)))
 
     def truth(self, places: Any, signature: Signature) -> Any:
         """Labels as scores take them."""

@@ -17,7 +17,6 @@ from mainspring.adapters.clock import ReplayedClock
 from mainspring.domain.backtest import Backtest, BacktestEvent, PolicyResult
 from mainspring.domain.decision import Decision
 from mainspring.domain.errors import ConfigError
-from mainspring.domain.time import utc
 from mainspring.loop import monitoring, retraining, runs
 from mainspring.loop.outcome import MOVED, Outcome
 from mainspring.loop.platform import DriftJob, Platform
@@ -25,7 +24,9 @@ from mainspring.platforms.backtest.frontier import frontier_of
 from mainspring.platforms.backtest.history import From, History, apart, load_history
 from mainspring.platforms.backtest.measure import Measure
 from mainspring.platforms.backtest.models import Models
-from mainspring.platforms.backtest.world import World, turn_rollout
+from mainspring.platforms.backtest.rollout import turn_rollout
+from mainspring.platforms.backtest.span import span_of
+from mainspring.platforms.backtest.world import World
 from mainspring.settings.load import LoadedProject
 from mainspring.settings.retrain import RetrainSettings
 
@@ -45,7 +46,7 @@ STEP = timedelta(hours=12)
 
 @dataclass(frozen=True)
 class BacktestRequest:
-    """What to replay. `policies` are names, `more` settings by name; None for an instant: the first sixth of the past, its end.
+    """What to replay. `policies` are names, `more` settings by name; None for an instant: as `span_of` has it.
 
     `drift` gives another drift job for a policy by its name, in place of the project's own.
     """
@@ -63,13 +64,13 @@ def backtest(loaded: LoadedProject, request: BacktestRequest, tell: Callable[[st
     """Replay the past through each policy; `tell` hears what goes on.
 
     Killed and started again it goes on: models, verdicts and the past itself are kept by what they were made from. Errors:
-    `ConfigError` for a policy that there is not, and for a start before anything could be learnt.
+    `ConfigError` for a policy that there is not; and those of `load_history` and `span_of`.
     """
     began = time.monotonic()
     policies = {name: _settings_of(loaded, name, request.more) for name in request.policies}
     tell("reading the past")
     history = load_history(loaded, request.source)
-    start, until = _span(history, request)
+    start, until = span_of(loaded.settings, history, request.start, request.until)
     models = Models(loaded, history)
     measure = Measure(loaded.settings, history, models, start, until)
     results: list[PolicyResult] = []
@@ -125,19 +126,6 @@ def _settings_of(loaded: LoadedProject, name: str, more: Mapping[str, RetrainSet
         valid = ", ".join((*BUILT_IN, CALENDAR, PROJECT, *more))
         raise ConfigError(f"{name!r} is no policy", valid=valid, next_step="mainspring backtest --policies FILE")
     return RetrainSettings.model_validate(BUILT_IN[name])
-
-
-def _span(history: History, request: BacktestRequest) -> tuple[datetime, datetime]:
-    first, last = (utc(history.asked[place].item()) for place in (0, -1))
-    day = timedelta(days=1)
-    until = request.until or last + timedelta(microseconds=1)
-    start = request.start or (first + (until - first) / 6).replace(hour=0, minute=0, second=0, microsecond=0) + day
-    if not first < start < until:
-        raise ConfigError(
-            f"nothing is replayed from {start:%Y-%m-%d} to {until:%Y-%m-%d}",
-            valid=f"a start after {first:%Y-%m-%d}, when the first question was asked, and before {until:%Y-%m-%d}",
-        )
-    return start, until
 
 
 def _share(metric: Any, quality: float, static: float, calendar: float) -> float | None:

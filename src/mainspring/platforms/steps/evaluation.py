@@ -16,7 +16,7 @@ from mainspring.features.questions import EVENT_TIME, LABEL
 from mainspring.pipeline.evaluation_page import evaluation_page
 from mainspring.pipeline.gate import Beside, HeldOut, judge
 from mainspring.pipeline.insight import Importance, LearningCurve
-from mainspring.pipeline.signature import truth
+from mainspring.pipeline.signature import aligned, truth
 from mainspring.pipeline.split import HOLDOUT
 from mainspring.pipeline.training import Recipe, load_recipe, own_numbers
 from mainspring.platforms.steps import record
@@ -53,7 +53,10 @@ def evaluate(call: StepCall) -> dict[str, float]:
     champion, held = _champion(call, part_of(rows, HOLDOUT), folder)
     card = load_card(call.inputs["model"])
     candidate = replay(call.inputs["model"], card, plain(held, signature))
-    theirs = None if champion is None else replay(champion.folder, champion.card, plain(held, champion.card.signature))
+    theirs = None
+    if champion is not None:
+        seen = champion.card.signature
+        theirs = aligned(replay(champion.folder, champion.card, plain(held, seen)), seen, signature)
     with unrecorded(call.loaded.paths.root):
         recipe = load_recipe(call.loaded.paths.root)
         own = _own(recipe, call.inputs["model"], card, held)
