@@ -6,11 +6,16 @@ from datetime import timedelta
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from mainspring.adapters.parquet.prediction_log import ParquetPredictionLog
 from mainspring.domain.log_record import OUTCOMES, ROLES, LogRow, SegmentHeader, microseconds
+from mainspring.features.questions import EVENT_TIME, LABEL
+from mainspring.platforms.backtest.history import FOLDER, load_history
+from mainspring.platforms.sink import shipper
 from mainspring.serving.segment_writer import SegmentWriter
 from mainspring.settings.load import load_project
 from tests.cli.running import mainspring
@@ -168,6 +173,30 @@ def refused(folder, *words):
     parts = {name.strip(): text for name, _, text in (line.partition(": ") for line in lines)}
     assert {"error", "where", "valid", "next"} <= set(parts), told
     return parts
+
+
+def test_what_only_the_sink_has_is_of_the_past_too(served, tmp_path):
+    folder, paths = copied(served, tmp_path, DAYS)
+    (tmp_path / "mounted").mkdir()
+    whole = load_history(load_project(folder), "log")
+    with (folder / "mainspring.yaml").open("a") as settings:
+        settings.write(f"\nlog: {{sink: {{url: 'file://{tmp_path}/mounted', local: 31d}}}}\nkeep: {{log: 9000d}}\n")
+        settings.write("labels: {entities: {town: town}}\n")
+    loaded = load_project(folder)
+    # What is sent is let go of at a later turn, once it is old enough.
+    for turn in (UNTIL, UNTIL + timedelta(minutes=11), UNTIL + timedelta(days=1)):
+        shipper(loaded).turn(turn)
+    assert 0 < ParquetPredictionLog(paths).read().num_rows < DAYS * 240
+    shutil.rmtree(paths.state / FOLDER)
+    again = load_history(loaded, "log")
+    assert (again.rows.num_rows, again.digest) == (DAYS * 240, whole.digest)
+    # A label that came for keys and a time meets its request there, too.
+    (unlabelled,) = again.rows.filter(pc.is_null(again.rows.column(LABEL))).slice(0, 1).to_pylist()
+    told = tmp_path / "told.csv"
+    told.write_text(f"town,at,rain,known_at\n{unlabelled['town']},{unlabelled[EVENT_TIME].isoformat()},1,2026-03-20\n")
+    assert mainspring(folder, "labels", "add", str(told))[0] == 0
+    more = load_history(loaded, "log").rows.column(LABEL)
+    assert more.null_count == again.rows.column(LABEL).null_count - 1
 
 
 def test_a_project_that_never_served_has_no_past(served, tmp_path):

@@ -8,8 +8,8 @@ from mainspring.domain.skew_report import AnswerSkew, FeatureSkew, SkewReport
 
 HEADER = ["feature", "from", "compared", "differ", "median by", "at most by", "what it looks like"]
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Skew of version {version}</title>
-<style>body{{font:15px system-ui;margin:2rem auto;max-width:75rem;color:#1c2733}}table{{border-collapse:collapse;width:100%}}
-td,th{{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #d8dee4;vertical-align:top}}td.n{{text-align:right}}
+<style>body{{font:15px system-ui;margin:2rem auto;max-width:75rem;padding:0 1rem;color:#1c2733}}
+table{{border-collapse:collapse;width:100%}}td,th{{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #d8dee4;vertical-align:top}}td.n{{text-align:right}}
 .skew{{color:#b42318;font-weight:600}}code{{font-size:13px}}</style>
 <h1>Training/serving skew of version {version}</h1>
 <p>{start} to {end} (UTC): {replayed} of {logged} served requests, replayed against the offline store as of each request's event

@@ -17,6 +17,7 @@ from mainspring.labels.known import completed
 from mainspring.labels.reading import anything, label_reader
 from mainspring.labels.statements import BY_ID, ENTITY, as_key, in_force, nearest, none, none_near, together
 from mainspring.platforms.opened import opened_sources
+from mainspring.platforms.sink import WholeLog
 from mainspring.prediction_log.requests import NEEDED, asked_once
 from mainspring.settings.load import LoadedProject
 from mainspring.settings.log_key import concealment
@@ -39,13 +40,22 @@ def labels_of(loaded: LoadedProject) -> LaptopLabels:
 
 
 class LaptopLabels:
-    """What is said beside the target's source, at any instant. Sources and files are read again when they changed."""
+    """What is said beside the target's source, at any instant. Sources and files are read again when they changed.
 
-    def __init__(self, settings: ProjectSettings, paths: ProjectPaths, sources: Mapping[str, OpenedSource]) -> None:
+    `log` is where labels by keys and time meet their predictions, by default what is on this disk.
+    """
+
+    def __init__(
+        self,
+        settings: ProjectSettings,
+        paths: ProjectPaths,
+        sources: Mapping[str, OpenedSource],
+        log: WholeLog | None = None,
+    ) -> None:
         self._settings = settings
         self._paths = paths
         self.sources = sources
-        self._log = ParquetPredictionLog(paths)
+        self._log = log or ParquetPredictionLog(paths)
         self.store = ParquetLabels(paths.labels)
         self._of_source: tuple[object, pa.Table] | None = None
         self._classes: tuple[object, list[str]] | None = None

@@ -37,6 +37,10 @@ def view_rows(at: list[datetime | None], value: list, **keys: pa.Array) -> pa.Ta
         (pa.array([1, 2], pa.int64()), pa.array([2, 3], pa.int32())),
         (pa.array([1, 2], pa.int64()), pa.array([2.0, 3.5])),
         (pa.array(["1", "2"]), pa.array([2, 3], pa.int64())),
+        (pa.array(["x", "002"]), pa.array([2, 3], pa.int32())),
+        (pa.array([float("nan"), 2.0]), pa.array(["2", "3"])),
+        (pa.array([None, 2.5]), pa.array(["2.5", "2"])),
+        (pa.array(["x", "2.50"]), pa.array([2.5, 2])),
         (pa.array(["1", "2"]).dictionary_encode(), pa.array(["2", "3"])),
         (pa.array(["1", "2"]), pa.array(["2", "3"], pa.large_string()).dictionary_encode()),
     ],
@@ -44,6 +48,12 @@ def view_rows(at: list[datetime | None], value: list, **keys: pa.Array) -> pa.Ta
 def test_a_key_meets_its_like_of_another_type(asked: pa.Array, there: pa.Array) -> None:
     rows = view_rows([NOON, NOON], [20, 30], k=there)
     assert joined(questions(e=asked), rows, {"k": "e"}) == [None, 20]
+
+
+def test_text_is_text_however_much_it_looks_like_a_number() -> None:
+    rows = view_rows([NOON, NOON], [7, 70], k=pa.array(["7", "7.0"]))
+    assert joined(questions(e=pa.array(["7.0", "007", "7"])), rows, {"k": "e"}) == [70, None, 7]
+    assert joined(questions(e=pa.array([7, 70], pa.int64())), rows, {"k": "e"}) == [7, None]
 
 
 def test_all_keys_have_to_agree_and_a_missing_one_meets_nothing() -> None:

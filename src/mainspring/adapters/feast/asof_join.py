@@ -98,18 +98,21 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
-def _comparable(left: pl.Series, right: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Two key columns as one type: numbers as the wider of both, anything else that differs as text."""
+def _comparable(asked: pl.Series, there: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Two key columns as one type, as the online store compares them: numbers as the wider of both; text that is asked for
+    where numbers are is read as one (007 is 7, what is no number is nobody's), and a whole number asked for where text is
+    has no decimal point."""
     import polars as pl
 
-    if left.dtype == right.dtype:
-        return left, right
-    if left.dtype.is_numeric() and right.dtype.is_numeric():
-        whole = left.dtype.is_integer() and right.dtype.is_integer()
-        kind: Any = pl.Int64 if whole else pl.Float64
-    else:
-        kind = pl.String
-    return left.cast(kind), right.cast(kind)
+    if asked.dtype == there.dtype:
+        return asked, there
+    kind: Any = pl.String
+    if there.dtype.is_numeric() and (asked.dtype.is_numeric() or asked.dtype == pl.String):
+        whole = there.dtype.is_integer() and not asked.dtype.is_float()
+        kind = pl.Int64 if whole else pl.Float64
+    elif asked.dtype.is_float() and (asked == asked.floor()).all():
+        asked = asked.cast(pl.Int64, strict=False)
+    return asked.cast(kind, strict=False), there.cast(kind)
 
 
 def _rows_sql(view: ViewRows) -> str:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mainspring.domain.concealment import canonical
 from mainspring.domain.log_record import ARMS, OUTCOMES, ROLES, LogRow, SegmentHeader
 from mainspring.domain.time import TimeWindow
 
@@ -43,7 +44,8 @@ def columns_of(header: SegmentHeader, rows: Sequence[LogRow]) -> dict[str, Any]:
             columns[f"feature.{name}"] = pa.array([None if one is None else str(one) for one in values], pa.string())
     for place, name in enumerate(header.entities):
         values = [row.entities[place] if place < len(row.entities) else None for row in rows]
-        columns[f"entity.{name}"] = pa.array([None if one is None else str(one) for one in values], pa.string())
+        # As the key is looked up: 7.0 is 7.
+        columns[f"entity.{name}"] = pa.array([None if one is None else canonical(one) for one in values], pa.string())
     for place, name in enumerate(header.views):
         values = [row.ages[place] if place < len(row.ages) else None for row in rows]
         columns[f"age.{name}"] = pa.array(values, pa.float64())

@@ -139,13 +139,16 @@ def _of_log(loaded: LoadedProject) -> tuple[pa.Table, dict[str, str], list[str]]
     from mainspring.adapters.mlflow.registry import MlflowRegistry
     from mainspring.adapters.mlflow.tracking import Tracking
     from mainspring.labels.known import KnownLabels
+    from mainspring.platforms.labelling import LaptopLabels
     from mainspring.platforms.laptop import LaptopFeatures
 
-    rows = whole_log(loaded).read()
+    log = whole_log(loaded)
+    rows = log.read()
     for name, value in (("role", "primary"), ("outcome", "answered")):
         rows = rows.filter(pc.equal(rows.column(name), value))
     features = LaptopFeatures(loaded)
-    labels = KnownLabels(features.questions, features.labels.beside).labels(datetime(9000, 1, 1, tzinfo=UTC))
+    beside = LaptopLabels(loaded.settings, loaded.paths, features.sources, log).beside
+    labels = KnownLabels(features.questions, beside).labels(datetime(9000, 1, 1, tzinfo=UTC))
     place = pc.index_in(rows.column("request_id"), value_set=labels.column("request_id"))
     registry = MlflowRegistry(loaded.settings.name, Tracking(loaded.settings, loaded.paths), loaded.paths.models)
     versions = registry.versions()
