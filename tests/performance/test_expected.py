@@ -13,7 +13,7 @@ from mainspring.domain.scoring import score
 from mainspring.performance.blocks import band, expected
 from mainspring.performance.booster import Columns, columns_of, corrected
 from mainspring.performance.chances import SMALLEST, fit_chances
-from mainspring.performance.expected import of_classes, of_values
+from mainspring.performance.expected import Errors, of_classes, of_values
 from mainspring.performance.reference import (
     NO_TIMES,
     HeldOutRows,
@@ -174,9 +174,54 @@ def test_few_rows_or_one_class_are_findings(task, rows):
 
 
 def test_values_have_errors_of_their_own_size():
-    found = of_values([1.0, 1.0], [2.0, 2.0])
-    assert (found["mae"].value, found["rmse"].value) == (1.0, pytest.approx(2**0.5))
-    assert of_values([0.0], [0.0]) == {}
+    found = of_values(Errors(np.ones(2), np.full(2, 2.0)))
+    assert {name: one.value for name, one in found.items()} == {"mae": 1.0, "rmse": pytest.approx(2**0.5)}
+    assert of_values(Errors(np.zeros(1), np.zeros(1))) == {}
+
+
+def values_world(seed, *, wider=1.0, days=14, rows=150):
+    """A model of values that says too little of what moves them; errors grow with one of its inputs. Later its inputs spread
+    differently."""
+    generator = np.random.default_rng(seed)
+
+    def part(spread):
+        x = generator.normal(0, spread, days * rows)
+        mood = np.repeat(generator.normal(0, 0.1, days), rows)
+        truth = 5 + 2 * x + mood + generator.normal(0, 0.5 + 0.5 * np.abs(x))
+        return truth, 4.5 + 1.6 * x, np.repeat(np.arange(days), rows), x
+
+    return part(1.0), part(wider)
+
+
+@pytest.mark.parametrize("wider", [1.0, 0.5, 1.5])
+def test_r2_follows_how_far_inputs_spread(wider):
+    columns, inside, nearer = columns_of((Feature("x", "float"),)), [], []
+    for seed in range(12):
+        (held_truth, held_said, held_days, held_x), (truth, said, days, x) = values_world(seed, wider=wider)
+        rows = HeldOutRows(held_truth, held_said, held_days, values={"x": held_x})
+        reference = fit_reference(rows, "regression", "mae", columns)
+        estimates = estimate_rows(reference, said, {"x": x})
+        whole = expected(reference, estimates, ["r2"], slice(None), days=14)["r2"]
+        real, then = score("r2", truth, said), reference.of("r2").left_out.value
+        nearer.append(abs(whole.value - real) < abs(then - real))
+        for day in range(14):
+            here = np.flatnonzero(days == day)
+            one = expected(reference, estimates, ["r2"], here)["r2"]
+            inside.append(one.low <= score("r2", truth[here], said[here]) <= one.high)
+    assert 0.83 <= np.mean(inside) <= 0.98
+    assert wider == 1.0 or np.mean(nearer) > 0.8
+
+
+def test_chance_moves_r2_as_much_as_is_said():
+    generator = np.random.default_rng(1)
+    x = generator.normal(0, 1, 200)
+    noise = 0.3 + x**2
+    said = 3 + x
+    errors = Errors(np.sqrt(2 * noise / np.pi), noise, said, noise)
+    drawn = [score("r2", said + generator.normal(0, 1, 200) * np.sqrt(noise), said) for _ in range(4000)]
+    found = of_values(errors)["r2"]
+    assert found.value == pytest.approx(np.mean(drawn), abs=0.03)
+    assert found.error == pytest.approx(np.std(drawn), rel=0.15)
 
 
 def test_a_band_holds_nine_new_days_in_ten():

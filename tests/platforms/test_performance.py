@@ -200,7 +200,7 @@ def test_other_tasks(task, tmp_path, empty_store):
     day = report.of_slice()[0]
     names = {"rmse", "mae", "r2"} if task == "regression" else {"log_loss", "accuracy", "macro_f1", "calibration_error"}
     assert set(day.realised) == names
-    assert set(day.expected) == names - {"r2"}
+    assert set(day.expected) == names
     for name in day.expected:
         inside = [
             one.expected[name].low <= one.realised[name].value <= one.expected[name].high for one in report.of_slice()

@@ -2,7 +2,7 @@
 
 Classes: each row's label is drawn from its chance, many times, and the metric is taken of each draw. The mean is what is to be
 expected, calibration error included, which is never 0 on a few rows; the spread is what labels will differ from it by chance.
-Values: means of the losses that are to be expected of each row.
+Values: means of the losses that are to be expected of each row; r2 holds them against how much labels are expected to vary.
 
 Assumed: inputs may move (covariate shift), what follows from an input may not (no concept drift). Nothing here can see that it
 did; labels can. Source of the idea: NannyML's CBPE and DLE; Guerrero and others, Garg and others, Leveraging unlabeled data to
@@ -85,19 +85,48 @@ def _doubt(metric: str, draws: Sequence[Any]) -> float:
     return float(np.sqrt((len(draws) - 1) / len(draws) * ((middles - middles.mean()) ** 2).sum()))
 
 
-def of_values(
-    absolute: Any, squared: Any, others: Sequence[tuple[Any, Any]] = (), *, fourth: float = 3.0
-) -> dict[str, Expected]:
-    """Mean absolute and root mean squared error from each row's expected absolute and squared error [rows].
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """What is to be expected of each row's label [rows]: the absolute and the squared error of what was said, and, where it is
+    known, its mean (`centre`) and its variance about that (`noise`)."""
 
-    `others` are the same two by estimators that knew less. `fourth` is how much larger the square of a squared error is than the square of its expectation, 3 of normal errors.
+    absolute: Any
+    squared: Any
+    centre: Any = None
+    noise: Any = None
 
-    >>> of_values([1.0, 3.0], [2.0, 16.0])["mae"].value
-    2.0
+    def at(self, here: Any) -> Errors:
+        """Those of the rows `here` (places, or true and false)."""
+        return Errors(*(None if one is None else one[here] for one in self.parts))
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """All four, in order."""
+        return self.absolute, self.squared, self.centre, self.noise
+
+    @classmethod
+    def joined(cls, several: Sequence[Errors]) -> Errors:
+        """Rows of several, one after the other; what not all of them know is not known."""
+        import numpy as np
+
+        together = zip(*(one.parts for one in several), strict=True)
+        return cls(*(None if any(one is None for one in parts) else np.concatenate(parts) for parts in together))
+
+
+def of_values(errors: Errors, others: Sequence[Errors] = (), *, fourth: float = 3.0) -> dict[str, Expected]:
+    """Mean absolute and root mean squared error, and r2 where the labels' spread is known.
+
+    `others` are by estimators that knew less. `fourth` is how much larger the square of a squared error is than the square of
+    its expectation, 3 of normal errors.
+
+    >>> import numpy as np
+    >>> found = of_values(Errors(np.array([1.0, 3.0]), np.array([2.0, 16.0]), np.array([0.0, 8.0]), np.array([2.0, 16.0])))
+    >>> found["mae"].value, found["rmse"].value, found["r2"].value  # 1 - 9 / (16 + 9)
+    (2.0, 3.0, 0.64)
     """
     import numpy as np
 
-    size, square = np.asarray(absolute, np.float64), np.asarray(squared, np.float64)
+    size, square = errors.absolute, errors.squared
     rows = len(size)
     if not rows or size.sum() <= 0 or square.sum() <= 0:
         return {}
@@ -105,14 +134,35 @@ def of_values(
     # On logarithms a standard deviation is relative; of a root it is half of the square's.
     of_mean = float(np.sqrt(np.maximum(square - size**2, 0.0).sum())) / rows / mean
     of_square = float(np.sqrt((max(fourth - 1.0, 0.0) * square**2).sum())) / rows / mean_square
-    doubts = (
-        _doubt("mae", [one.mean() for one, _ in others]),
-        _doubt("rmse", [np.sqrt(one.mean()) for _, one in others]),
-    )
-    return {
-        "mae": Expected(mean, of_mean, rows, doubts[0]),
-        "rmse": Expected(mean_square**0.5, of_square / 2, rows, doubts[1]),
+    found = {
+        "mae": Expected(mean, of_mean, rows, _doubt("mae", [one.absolute.mean() for one in others])),
+        "rmse": Expected(
+            mean_square**0.5, of_square / 2, rows, _doubt("rmse", [np.sqrt(one.squared.mean()) for one in others])
+        ),
     }
+    spread = _spread(errors)
+    if spread > 0:
+        doubt = _doubt("r2", [1 - one.squared.mean() / _spread(one) for one in others if _spread(one) > 0])
+        found["r2"] = Expected(1 - mean_square / spread, _r2_error(errors, spread, of_square), rows, doubt)
+    return found
+
+
+def _spread(errors: Errors) -> float:
+    """How much labels are expected to vary; 0 where that is not known."""
+    return 0.0 if errors.centre is None else float(errors.centre.var() + errors.noise.mean())
+
+
+def _r2_error(errors: Errors, spread: float, of_square: float) -> float:
+    """The standard deviation of r2 by chance. Luck that makes errors larger makes labels vary more, too, and cancels in part;
+    luck that falls in with their centre, or against it, makes labels alone vary."""
+    import numpy as np
+
+    share = float(errors.squared.mean()) / spread
+    noise = float(errors.noise.mean())
+    both = of_square * share * (1 - noise / spread)
+    apart = errors.centre - errors.centre.mean()
+    alone = 2 * share * float(np.sqrt((apart**2 * errors.noise).sum())) / len(apart) / spread
+    return float(np.hypot(both, alone))
 
 
 class _Binary:

@@ -24,7 +24,7 @@ from mainspring.performance.booster import (
     together,
 )
 from mainspring.performance.chances import Chances, fit_chances
-from mainspring.performance.expected import Expected, of_classes, of_values
+from mainspring.performance.expected import Errors, Expected, of_classes, of_values
 from mainspring.performance.whole_days import by_block
 
 MOST_ROWS = 200_000
@@ -78,7 +78,8 @@ class Deviation:
 @dataclass(frozen=True, slots=True)
 class Estimator:
     """What makes estimates of answers. `trees` are XGBoost's own bytes: of two classes one correction, of values absolute and
-    squared losses as shares of their `means`."""
+    squared losses as shares of their `means`. Of values, labels lie about a line over what was said (`slope`, `base`), and
+    `share` is the part of the squared error that is left about it."""
 
     chances: Chances = field(default_factory=Chances)
     trees: dict[str, bytes] = field(default_factory=dict)
@@ -115,25 +116,49 @@ class PerformanceReference:
 
 @dataclass(frozen=True)
 class RowEstimates:
-    """What is to be expected of each row: chances [rows] or [rows, classes]; or absolute and squared error [rows].
+    """What is to be expected of each row: chances [rows] or [rows, classes]; or errors [rows].
 
     `others` are the same by estimators that know less.
     """
 
     outputs: Any
     chances: Any = None
-    absolute: Any = None
-    squared: Any = None
+    errors: Errors | None = None
     fourth: float = 3.0
     others: tuple[RowEstimates, ...] = ()
 
+    def at(self, here: Any) -> RowEstimates:
+        """Those of the rows `here` (places, or true and false)."""
+        return replace(
+            self,
+            outputs=self.outputs[here],
+            chances=None if self.chances is None else self.chances[here],
+            errors=None if self.errors is None else self.errors.at(here),
+            others=tuple(one.at(here) for one in self.others),
+        )
+
     def expected(self, metrics: Sequence[str], here: Any) -> dict[str, Expected]:
         """The metrics on the rows `here` (places, or true and false)."""
-        if self.chances is None:
-            sizes = [(one.absolute[here], one.squared[here]) for one in self.others]
-            return of_values(self.absolute[here], self.squared[here], sizes, fourth=self.fourth)
-        others = [one.chances[here] for one in self.others]
-        return of_classes(metrics, self.outputs[here], self.chances[here], others)
+        asked = self.at(here)
+        if asked.errors is not None:
+            others = [one.errors for one in asked.others if one.errors is not None]
+            return of_values(asked.errors, others, fourth=self.fourth)
+        return of_classes(metrics, asked.outputs, asked.chances, [one.chances for one in asked.others])
+
+
+def joined_estimates(several: Sequence[RowEstimates]) -> RowEstimates:
+    """Estimates of one version for rows of several, one after the other."""
+    import numpy as np
+
+    errors = [one.errors for one in several if one.errors is not None]
+    others = zip(*(one.others for one in several), strict=True)
+    return RowEstimates(
+        np.concatenate([one.outputs for one in several]),
+        None if several[0].chances is None else np.concatenate([one.chances for one in several]),
+        Errors.joined(errors) if errors else None,
+        several[-1].fourth,
+        tuple(joined_estimates(parts) for parts in others),
+    )
 
 
 def metrics_of(task: Task) -> list[str]:
@@ -248,7 +273,20 @@ def _fitted(task: Task, truth: Any, outputs: Any, matrix: Any) -> Estimator:
     else:
         relative = squared / means["squared"] if means["squared"] > 0 else squared
     means["fourth"] = float(np.clip((relative**2).mean(), 1.0, 1e3))
-    return Estimator(Chances(), trees, means)
+    return Estimator(Chances(), trees, means | _line(truth, outputs))
+
+
+def _line(truth: Any, outputs: Any) -> dict[str, float]:
+    """The line about which labels lie, by least squares; it is flat where all that was said is one value."""
+    import numpy as np
+
+    middle, apart = float(outputs.mean()), outputs - outputs.mean()
+    vary, squared = float((apart**2).mean()), float(((truth - outputs) ** 2).mean())
+    slope = float((apart * truth).mean()) / vary if vary > 0 else 0.0
+    base = float(truth.mean()) - slope * middle
+    left = float(((truth - base - slope * outputs) ** 2).mean())
+    # Never more than the squared error, of which it is a part, but for the last bits.
+    return {"slope": slope, "base": base, "share": float(np.clip(left / squared, 0.0, 1.0)) if squared > 0 else 0.0}
 
 
 def _applied(estimator: Estimator, task: Task, outputs: Any, matrix: Any) -> RowEstimates:
@@ -264,7 +302,10 @@ def _applied(estimator: Estimator, task: Task, outputs: Any, matrix: Any) -> Row
         name: means.get(name, 0.0) * (losses(estimator.trees[name], matrix) if name in estimator.trees else ones)
         for name in ("absolute", "squared")
     }
-    return RowEstimates(outputs, None, sizes["absolute"], sizes["squared"], means.get("fourth", 3.0))
+    errors = Errors(**sizes)
+    if "slope" in means:
+        errors = replace(errors, centre=means["base"] + means["slope"] * outputs, noise=means["share"] * errors.squared)
+    return RowEstimates(outputs, None, errors, means.get("fourth", 3.0))
 
 
 def _crossed(
@@ -299,19 +340,14 @@ def _by_fold(
 ) -> tuple[RowEstimates, tuple[Estimator, ...]]:
     import numpy as np
 
-    shape = {"chances": outputs.shape} if task != "regression" else {"absolute": len(truth), "squared": len(truth)}
-    arrays = {name: np.empty(size) for name, size in shape.items()}
-    fourths, estimators = [], []
-    for fold in np.unique(folds):
-        here = folds == fold
-        rest = None if matrix is None else matrix[~here]
-        estimators.append(_fitted(task, truth[~here], outputs[~here], rest))
-        of_fold = _applied(estimators[-1], task, outputs[here], None if matrix is None else matrix[here])
-        fourths.append(of_fold.fourth)
-        for name, array in arrays.items():
-            array[here] = getattr(of_fold, name)
-    found = RowEstimates(outputs, arrays.get("chances"), arrays.get("absolute"), arrays.get("squared"))
-    return replace(found, fourth=float(np.mean(fourths))), tuple(estimators)
+    places = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
+    found, estimators = [], []
+    for here in places:
+        rest = np.setdiff1d(np.arange(len(truth)), here, assume_unique=True)
+        estimators.append(_fitted(task, truth[rest], outputs[rest], None if matrix is None else matrix[rest]))
+        found.append(_applied(estimators[-1], task, outputs[here], None if matrix is None else matrix[here]))
+    joined, back = joined_estimates(found), np.argsort(np.concatenate(places))
+    return replace(joined.at(back), fourth=float(np.mean([one.fourth for one in found]))), tuple(estimators)
 
 
 def _deviations(

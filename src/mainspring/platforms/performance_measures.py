@@ -11,7 +11,7 @@ from mainspring.domain.performance_report import BlockLength, LossTest, Performa
 from mainspring.domain.time import TimeWindow
 from mainspring.performance.blocks import band, expected, realised
 from mainspring.performance.loss import Question, expected_loss, realised_loss
-from mainspring.performance.reference import RowEstimates, metrics_of
+from mainspring.performance.reference import RowEstimates, joined_estimates, metrics_of
 from mainspring.platforms.performance_rows import DAY, Answers, Known, Labelled
 from mainspring.settings.project import ProjectSettings
 
@@ -166,25 +166,8 @@ class _Pooled:
 
 
 def _together(estimates: Sequence[RowEstimates | None]) -> RowEstimates | None:
-    import numpy as np
-
     found = [one for one in estimates if one is not None]
-    if len(found) < len(estimates) or not found:
-        return None
-
-    def joined(name: str) -> Any:
-        parts = [getattr(one, name) for one in found]
-        return None if parts[0] is None else np.concatenate(parts)
-
-    others = [_together([one.others[place] for one in found]) for place in range(len(found[0].others))]
-    return RowEstimates(
-        joined("outputs"),
-        joined("chances"),
-        joined("absolute"),
-        joined("squared"),
-        found[-1].fourth,
-        tuple(one for one in others if one is not None),
-    )
+    return joined_estimates(found) if found and len(found) == len(estimates) else None
 
 
 def _coverage(answers: Answers, labelled: Labelled) -> float:
