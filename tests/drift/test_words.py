@@ -1,7 +1,7 @@
 """One sentence about what happened, from bins alone."""
 
 from mainspring.domain.drift_report import Bin
-from mainspring.drift.words import categories_moved, missing_moved, numbers_moved, value_moved
+from mainspring.drift.words import beyond_limit, categories_moved, missing_moved, numbers_moved, value_moved
 
 
 def bins(edges, before, now):
@@ -35,6 +35,14 @@ def test_dates_are_later_or_earlier_not_higher():
     assert numbers_moved("`booked`", found, dates=True) == (
         "`booked` moved to later values: 80 % are above 2020-09-13 12:26, was 10 %"
     )
+
+
+def test_why_a_feature_is_named_is_a_number_beyond_its_limit_or_what_else_there_was():
+    assert beyond_limit("T", 1933.8, 214.2) == "T 1,934, limit 214"
+    assert (
+        beyond_limit("ks", 0.09, 0.1, ["30 % are missing, was 0 %"]) == "ks 0.09, limit 0.1; 30 % are missing, was 0 %"
+    )
+    assert beyond_limit("T", 9.0, 9.5) == "T 9.00, limit 9.5 for it alone; others moved, too"
 
 
 def test_nothing_moved_is_no_sentence():

@@ -7,6 +7,7 @@ import pytest
 from mainspring.domain.errors import ConflictError
 from mainspring.domain.rollout import ArmCounts
 from mainspring.loop.requests import answer, ask
+from mainspring.loop.rollouts import start_build
 from mainspring.loop.wishes import PersonRequest
 from mainspring.rollout.evidence.verdict import Evidence
 from tests.loop.world import AT, Killed, World, hours, turn
@@ -106,6 +107,21 @@ def test_a_new_version_that_fails_in_the_guard_goes_back(tmp_path):
     world.settle()
     assert world.rollout.stable == "1"
     assert world.sent[-1].severity == "critical"
+
+
+def test_another_build_of_the_champion_is_told_apart_from_it(tmp_path):
+    world = World(tmp_path, rollout={"steps": [10]})
+    platform = world.served()
+    assert start_build(platform, "1", "slim", "smaller") == "moved"
+    turn(platform)
+    world.counts = {"stable": ArmCounts(900, 0), "candidate": ArmCounts(100, 40)}
+    hours(world, 1)
+    turn(platform)
+    (began,), (back,) = world.rows("rollout_started")[-1:], world.rows("rolled_back")
+    assert began.what == "rollout of build `slim` of version 1 began"
+    assert back.what == "build `slim` of version 1 rolled back: back to version 1"
+    world.settle()
+    assert "build `slim` of version 1 was rolled back" in world.sent[-1].what
 
 
 def test_in_the_guard_neither_a_run_nor_another_rollout_begins(world):

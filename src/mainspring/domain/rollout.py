@@ -186,6 +186,15 @@ class Rollout:
             raise ValueError("cohorts need the header that names them: cohort_header")
 
     @property
+    def named(self) -> str:
+        """What is rolled out, as people are told.
+
+        >>> Rollout("3-to-4-1", "3", "4").named, Rollout("3-to-3-slim-1", "3", "3", "slim").named
+        ('version 4', 'build `slim` of version 3')
+        """
+        return f"{f'build `{self.candidate_build}` of ' if self.candidate_build else ''}version {self.candidate}"
+
+    @property
     def splits(self) -> bool:
         """Whether some requests are the candidate's to answer."""
         between = self.phase == "canary" and self.stable and self.candidate

@@ -16,6 +16,7 @@ from mainspring.drift.profile import Profile
 from mainspring.drift.statistics import distances, grouped
 from mainspring.drift.sureness import by_own_windows, sureness
 from mainspring.drift.windows import Past
+from mainspring.drift.words import beyond_limit
 from mainspring.settings.drift import DriftSettings
 
 Exact = Callable[[str, ReferenceName], float | None]
@@ -165,12 +166,9 @@ def shown(statistic: StatisticName) -> str:
 
 def _value(one: FeatureDrift) -> str:
     value: float | None = getattr(one, one.statistic)
-    odd = [found.text for found in one.findings if found.name in _GRAVE]
     if value is None:
-        return "; ".join(odd)
-    # Of a share beside the values, as that of missing ones, the finding says more.
-    told = [found.text for found in one.findings] if value <= one.threshold else odd[:0]
-    return "; ".join([f"{shown(one.statistic)} {value:.2f}, limit {one.threshold:.2g}", *told])
+        return "; ".join(found.text for found in one.findings if found.name in _GRAVE)
+    return beyond_limit(shown(one.statistic), value, one.threshold, [found.text for found in one.findings])
 
 
 def _verdict(now: DriftReport, settings: DriftSettings, earlier: Sequence[DriftReport]) -> tuple[DriftVerdict, str]:

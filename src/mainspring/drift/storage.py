@@ -203,7 +203,9 @@ def _table(raw: bytes, where: str) -> tuple[pa.Table, dict[str, Any]]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(io.BytesIO(raw))
+        # In this thread: what Python holds must not be let go of by Arrow's, which may outlive the interpreter.
+        with pq.ParquetFile(pa.BufferReader(raw)) as file:
+            table = file.read(use_threads=False)
         about = json.loads((table.schema.metadata or {})[_ABOUT])
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise DataError(f"these are no counts of drift: {error}", where=where) from error

@@ -124,3 +124,20 @@ def _percent(share: float) -> str:
     if 0.99 < share < 1:
         return f"{math.floor(share * 1000) / 10:g} %"
     return f"{share * 100:.0f} %" if share >= 0.0995 or share == 0 else f"{share * 100:.1f} %".replace(".0 %", " %")
+
+
+def beyond_limit(statistic: str, value: float, limit: float, findings: Sequence[str] = ()) -> str:
+    """Why a feature is named: a statistic and its limit; where it is not beyond that, what else there was.
+
+    >>> beyond_limit("psi", 0.6, 0.1649), beyond_limit("T", 250.73, 256.1)
+    ('psi 0.60, limit 0.16', 'T 251, limit 256 for it alone; others moved, too')
+    """
+    # Of large statistics digits behind the point say nothing, and an exponent says less.
+    large = max(value, limit) >= 10
+    values = f"{value:,.0f}, limit {limit:,.0f}" if large else f"{value:.2f}, limit {limit:.2g}"
+    if value > limit:
+        return f"{statistic} {values}"
+    # Of a share beside the values, as that of missing ones, the finding says more.
+    return "; ".join(
+        [f"{statistic} {values}", *findings] if findings else [f"{statistic} {values} for it alone; others moved, too"]
+    )

@@ -22,9 +22,9 @@ def told_rolled_back(
     actor: str,
     tested: bool,
 ) -> dict[str, str]:
-    """A version went back. `versions`: the one that went and the one that stays; `tested`: `why` comes from counts."""
-    version, stays = versions
-    what = f"version {version} was rolled back"
+    """Something went back. `versions`: what went, by its name, and the version that stays; `tested`: `why` comes from counts."""
+    went, stays = versions
+    what = f"{went} was rolled back"
     if actor != POLICY:
         what, sure = f"{what}: a person asked for it", "certain: a person decided"
     elif tested:
@@ -41,7 +41,7 @@ def told_promoted(rollout: Rollout, why: str, now: datetime) -> dict[str, str]:
     """A version has all traffic. The first of a project is no news to tell."""
     if not rollout.stable:
         return {}
-    what = f"version {rollout.candidate} is the champion, in place of version {rollout.stable}"
+    what = f"{rollout.named} is the champion, in place of version {rollout.stable}"
     looks, will = "mainspring rollout status", "guard it, with the old version warm: mainspring rollout undo"
     sure = "what the rollout's tests say is in the ledger"
     return owed(Alert(f"promoted:{rollout.id}", what, now, "info", looks, will, sure=sure, detail=why))

@@ -66,7 +66,7 @@ def begin(
         started_at=now,
         phase_since=now,
     )
-    what = f"rollout of version {version} began"
+    what = f"rollout of {rollout.named} began"
     numbers = {"name": name, **(numbers or {})}
     return _decide(platform, rollout, "rollout_started", what, reason, numbers, more, actor=actor)
 
@@ -171,7 +171,7 @@ def promote(
     """The candidate becomes the champion."""
     now = platform.clock.now()
     step = replace(rollout, phase="promoting", weight_percent=100, mirror_percent=0, phase_since=now, reason=why)
-    what = f"version {rollout.candidate} is the champion"
+    what = f"{rollout.named} is the champion"
     told = told_promoted(rollout, why, now)
     return _decide(platform, step, "promoted", what, why, numbers, {**(more or {}), **told}, actor=actor)
 
@@ -189,9 +189,9 @@ def roll_back(
     now = platform.clock.now()
     step = replace(rollout, phase="rolling_back", weight_percent=0, mirror_percent=0, phase_since=now, reason=why)
     back = f"back to version {rollout.stable}" if rollout.stable else "nothing to go back to"
-    what = f"version {rollout.candidate} rolled back: {back}"
+    what = f"{rollout.named} rolled back: {back}"
     told = told_rolled_back(
-        platform.settings, rollout.id, (rollout.candidate, rollout.stable), why, now, actor=actor, tested=bool(numbers)
+        platform.settings, rollout.id, (rollout.named, rollout.stable), why, now, actor=actor, tested=bool(numbers)
     )
     _decide(platform, step, "rolled_back", what, why, numbers, {**(more or {}), **told}, actor=actor)
     _rolling_back(platform, step)  # Callers first; whom it is told, next.
@@ -212,7 +212,9 @@ def undo(
     step = replace(rollout, phase="undoing", mirror_percent=0, phase_since=now, reason=why)
     what = f"version {new} rolled back: the promotion is undone, back to version {old}"
     decision = Decision(f"undone:{rollout.id}", "rolled_back", what, why, actor, now, new, "", numbers)
-    told = told_rolled_back(platform.settings, rollout.id, (new, old), why, now, actor=actor, tested=bool(numbers))
+    told = told_rolled_back(
+        platform.settings, rollout.id, (f"version {new}", old), why, now, actor=actor, tested=bool(numbers)
+    )
     platform.ledger.append(decision, state={ROLLOUT: dump(step), **(more or {}), **told})
     _undoing(platform, step)
     return MOVED

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mainspring.adapters.parquet.tables import read_file
 from mainspring.adapters.processes.locks import locked
 from mainspring.domain.added_labels import AddedLabels
 from mainspring.domain.codec import from_json, to_json
@@ -123,11 +124,9 @@ class ParquetLabels:
 
 def _contents(path: Path) -> tuple[list[AddedLabels], pa.Table]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        with path.open("rb") as file:
-            rows = pq.read_table(file)
+        rows = read_file(path, None)
     except pa.ArrowException as error:
         raise DataError(f"added labels cannot be read: {error}", where=str(path)) from error
     records = from_json(list[AddedLabels], (rows.schema.metadata or {}).get(_RECORDS, b"[]"))

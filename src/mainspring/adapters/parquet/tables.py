@@ -53,7 +53,11 @@ def columns_of(header: SegmentHeader, rows: Sequence[LogRow]) -> dict[str, Any]:
 
 
 def read_file(path: Path, columns: Sequence[str] | None) -> pa.Table:
-    """A file's columns, those of `columns` that it has."""
+    """A file's columns, those of `columns` that it has.
+
+    By its path: of a file that Python opened Arrow's threads keep hold, and a process that ends meanwhile is aborted
+    (github.com/apache/arrow/issues/34314).
+    """
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
