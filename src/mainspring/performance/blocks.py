@@ -16,7 +16,8 @@ from mainspring.domain.block_interval import (
 from mainspring.domain.metric import Estimate
 from mainspring.domain.performance_report import ReferenceBand
 from mainspring.performance.expected import Expected
-from mainspring.performance.reference import Deviation, PerformanceReference, RowEstimates, SliceReference
+from mainspring.performance.reference import Deviation, PerformanceReference, SliceReference
+from mainspring.performance.row_estimates import RowEstimates
 
 NOMINAL_DEGREES = 1_000_000
 """Of a normal distribution, where nothing was estimated from few days."""

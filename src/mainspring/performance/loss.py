@@ -15,7 +15,8 @@ from mainspring.domain.metric import METRICS, Estimate
 from mainspring.domain.performance_report import LossBasis, LossTest
 from mainspring.domain.time import TimeWindow
 from mainspring.performance.blocks import total_error
-from mainspring.performance.reference import PerformanceReference, RowEstimates
+from mainspring.performance.reference import PerformanceReference
+from mainspring.performance.row_estimates import RowEstimates
 
 LEAST_DAYS = 7
 """Fewer days with labels, now or held out, are no evidence: less than a week says nothing."""

@@ -11,7 +11,8 @@ from mainspring.domain.performance_report import BlockLength, LossTest, Performa
 from mainspring.domain.time import TimeWindow
 from mainspring.performance.blocks import band, expected, realised
 from mainspring.performance.loss import Question, expected_loss, realised_loss
-from mainspring.performance.reference import RowEstimates, joined_estimates, metrics_of
+from mainspring.performance.reference import metrics_of
+from mainspring.performance.row_estimates import RowEstimates, joined_estimates
 from mainspring.platforms.performance_rows import DAY, Answers, Known, Labelled
 from mainspring.settings.project import ProjectSettings
 

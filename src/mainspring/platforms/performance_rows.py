@@ -11,10 +11,10 @@ from mainspring.domain.model_version import Signature, label_name
 from mainspring.domain.time import TimeWindow
 from mainspring.performance.reference import (
     PerformanceReference,
-    RowEstimates,
     estimate_rows,
     slices_of,
 )
+from mainspring.performance.row_estimates import RowEstimates
 from mainspring.platforms.performance_reference import names_of, plain_values
 from mainspring.ports import PredictionLog
 from mainspring.prediction_log.requests import NEEDED, asked_once
