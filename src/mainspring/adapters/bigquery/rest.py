@@ -78,10 +78,14 @@ class BigQueryRest:
                 return found["schema"]["fields"], rows
             if time.monotonic() > until:
                 raise TemporaryError("BigQuery's query takes too long", where=self._where)
-            query = {"maxResults": str(_PAGE_ROWS), "formatOptions.useInt64Timestamp": "true", **self._located()}
+            # Results are asked for where the job ran, which outside the US and the EU has to be said.
+            reference = found["jobReference"]
+            place = reference.get("location") or self._settings.location
+            query = {"maxResults": str(_PAGE_ROWS), "formatOptions.useInt64Timestamp": "true"}
+            query |= {"location": place} if place else {}
             if done:
                 query["pageToken"] = token
-            found = self.ask("GET", f"/queries/{found['jobReference']['jobId']}", query=query)
+            found = self.ask("GET", f"/queries/{reference['jobId']}", query=query)
 
     def _located(self) -> dict[str, str]:
         return {"location": self._settings.location} if self._settings.location else {}

@@ -59,6 +59,11 @@ class Models:
             settings.params,
             settings.seed,
             settings.split.validation_share,
+            # What the signature comes from.
+            settings.task,
+            settings.target.model_dump(mode="json"),
+            settings.features.model_dump(mode="json"),
+            [history.sources, history.entities],
         ]
         self._environment = json.dumps(given, sort_keys=True, default=str)
         self._found: dict[str, Fitted] = {}
