@@ -1,6 +1,7 @@
 """A backtest: the loop's own decisions on the past, without the future, and nothing fitted twice."""
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +12,8 @@ import pytest
 from mainspring.domain.errors import ConfigError
 from mainspring.platforms.backtest import BacktestRequest, backtest
 from mainspring.platforms.backtest.frontier import best_places
+from mainspring.platforms.backtest.history import load_history
+from mainspring.platforms.backtest.models import Models
 from mainspring.platforms.backtest.page import backtest_page
 from mainspring.settings.load import load_project
 from mainspring.settings.retrain import RetrainSettings
@@ -104,6 +107,24 @@ def test_another_policy_fits_nothing_that_is_known_and_comes_to_the_same(turned)
     assert again.fitted == 0
     assert again.reused > 0
     assert replace(again, seconds=0, fitted=0, reused=0) == replace(found, seconds=0, fitted=0, reused=0)
+
+
+@pytest.mark.parametrize("section", [{"target": {"positive": "0"}}, {"features": {"categorical": ["wind"]}}])
+def test_a_model_of_other_settings_is_another_model(turned, tmp_path, section):
+    loaded, _ = turned
+    folder = tmp_path / "towns"
+    shutil.copytree(loaded.paths.root, folder)
+    ((name, changed),) = section.items()
+    own = load_project(folder)
+    history = load_history(own, "source")
+    places = np.arange(400)
+    before = Models(own, history)
+    before.on(places)
+    again = Models(own, history)
+    again.on(places)
+    other = Models(replace(own, settings=own.settings.changed(name, **changed)), history)
+    other.on(places)
+    assert [(one.fitted, one.reused) for one in (again, other)] == [(0, 1), (1, 0)]
 
 
 @pytest.mark.slow

@@ -142,7 +142,8 @@ def of_values(errors: Errors, others: Sequence[Errors] = (), *, fourth: float = 
     }
     spread = _spread(errors)
     if spread > 0:
-        doubt = _doubt("r2", [1 - one.squared.mean() / _spread(one) for one in others if _spread(one) > 0])
+        known = [(one, _spread(one)) for one in others]
+        doubt = _doubt("r2", [1 - one.squared.mean() / theirs for one, theirs in known if theirs > 0])
         found["r2"] = Expected(1 - mean_square / spread, _r2_error(errors, spread, of_square), rows, doubt)
     return found
 

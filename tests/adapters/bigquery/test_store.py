@@ -8,6 +8,7 @@ import pytest
 from tests import bigquery_emulator
 from tests.adapters.sinks.sending import AT, Project, row
 
+from mainspring.adapters.bigquery.rest import BigQueryRest
 from mainspring.adapters.bigquery.store import BigQueryHours
 from mainspring.adapters.sinks.check import check
 from mainspring.adapters.sinks.history import SunkPredictionLog
@@ -132,3 +133,17 @@ def test_what_is_not_there_is_said(opened):
         free.bind(("127.0.0.1", 0))
         with pytest.raises(TemporaryError, match="does not answer"):
             opened(endpoint=f"http://127.0.0.1:{free.getsockname()[1]}").store.try_out()
+
+
+def test_results_that_are_not_there_at_once_are_asked_for_where_the_job_ran(monkeypatch):
+    rest = BigQueryRest(SinkSettings.model_validate({"url": "bigquery://p/ds/log"}))
+    asked = []
+
+    def ask(method, path, *, body=None, query=None):
+        asked.append((method, path, (query or {}).get("location")))
+        job = {"jobReference": {"jobId": "j", "location": "europe-west3"}, "jobComplete": len(asked) > 1}
+        return job if len(asked) == 1 else {**job, "schema": {"fields": []}, "rows": []}
+
+    monkeypatch.setattr(rest, "ask", ask)
+    assert rest.rows("SELECT 1") == ([], [])
+    assert asked == [("POST", "/queries", None), ("GET", "/queries/j", "europe-west3")]

@@ -7,6 +7,7 @@ import pytest
 
 from mainspring.adapters.parquet.prediction_log import MOST_FILES, ParquetPredictionLog
 from mainspring.adapters.parquet.segments import NewRows
+from mainspring.adapters.parquet.tables import columns_of
 from mainspring.domain.log_record import LogRow, SegmentHeader, microseconds
 from mainspring.domain.time import TimeWindow
 from mainspring.serving.segment_writer import SegmentWriter
@@ -52,6 +53,13 @@ def test_rows_come_back_as_they_were_by_date_and_hour(paths, log):
     assert (first["event_at"], first["output"]) == (AT, [0.5])
     assert [path.name for path in sorted(paths.predictions.rglob("event_hour=*"))] == ["event_hour=12", "event_hour=14"]
     assert list(paths.segments.iterdir()) == []
+
+
+def test_a_key_is_as_it_is_looked_up_whichever_way_it_was_sent():
+    header = SegmentHeader("1", "", (), (), ("room",), ())
+    rows = [LogRow("a", 0, 0, 0, 0, 0, (), (), entities=(key,)) for key in (7, 7.0, "7", "7.0", "007", 7.5, None)]
+    found = columns_of(header, rows)["entity.room"].to_pylist()
+    assert found == ["7", "7", "7", "7.0", "007", "7.5", None]
 
 
 def test_an_open_segment_is_read_as_far_as_it_is_and_then_on(paths, log):

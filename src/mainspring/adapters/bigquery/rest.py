@@ -78,17 +78,20 @@ class BigQueryRest:
                 return found["schema"]["fields"], rows
             if time.monotonic() > until:
                 raise TemporaryError("BigQuery's query takes too long", where=self._where)
-            # Results are asked for where the job ran, which outside the US and the EU has to be said.
             reference = found["jobReference"]
-            place = reference.get("location") or self._settings.location
-            query = {"maxResults": str(_PAGE_ROWS), "formatOptions.useInt64Timestamp": "true"}
-            query |= {"location": place} if place else {}
+            query = {
+                "maxResults": str(_PAGE_ROWS),
+                "formatOptions.useInt64Timestamp": "true",
+                **self._located(reference),
+            }
             if done:
                 query["pageToken"] = token
             found = self.ask("GET", f"/queries/{reference['jobId']}", query=query)
 
-    def _located(self) -> dict[str, str]:
-        return {"location": self._settings.location} if self._settings.location else {}
+    def _located(self, job: Mapping[str, Any] | None = None) -> dict[str, str]:
+        """Where jobs run; of one that was made, where it did, which outside the US and the EU has to be said."""
+        place = (job or {}).get("location") or self._settings.location
+        return {"location": place} if place else {}
 
     def _job(self) -> dict[str, str]:
         return {"projectId": self.project, "jobId": f"mainspring_{uuid.uuid4().hex}", **self._located()}
@@ -101,8 +104,7 @@ class BigQueryRest:
                 raise TemporaryError("BigQuery's job takes too long", where=f"{self._where} ({reference['jobId']})")
             time.sleep(pause)
             pause = min(pause * 2, 5.0)
-            query = {"location": reference["location"]} if reference.get("location") else None
-            job = self.ask("GET", f"/jobs/{reference['jobId']}", query=query)
+            job = self.ask("GET", f"/jobs/{reference['jobId']}", query=self._located(reference))
         error = job["status"].get("errorResult")
         if error:
             raise self._said(0, error.get("reason", ""), error.get("message", ""))

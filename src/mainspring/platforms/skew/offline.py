@@ -31,13 +31,14 @@ class Behind:
 
 
 class Offline:
-    """The offline side of requests of one version; `not_compared` says of what there is none, and why."""
+    """The offline side of requests of one version: their `ids`, `at` which instants; `not_compared` says of what there is none,
+    and why."""
 
     def __init__(self, loaded: LoadedProject, signature: Signature, rows: pa.Table) -> None:
         self._settings, self._signature, self._rows = loaded.settings, signature, rows
         self._laptop = LaptopFeatures(loaded)
-        self._ids = [str(one) for one in rows.column("request_id").to_pylist()]
-        self._at: list[datetime] = rows.column("event_at").to_pylist()
+        self.ids = [str(one) for one in rows.column("request_id").to_pylist()]
+        self.at: list[datetime] = rows.column("event_at").to_pylist()
         self._dropped = {*loaded.settings.concealed[0]}
         self._hashed = {*loaded.settings.concealed[1]}
         self.views = [one for one in self._laptop.views() if not one.on_demand]
@@ -62,7 +63,7 @@ class Offline:
             return {}
         table = self._laptop.questions(datetime.now(UTC))
         place_of = {str(one): place for place, one in enumerate(table.column(REQUEST_ID).to_pylist())}
-        places = [place_of.get(one) for one in self._ids]
+        places = [place_of.get(one) for one in self.ids]
         if not any(one is not None for one in places):
             return {}
         found: dict[str, Any] = {"there": [one is not None for one in places]}
@@ -80,16 +81,16 @@ class Offline:
             return None
         if view.name not in self._known_rows:
             keys = {key: column for key, column in self._keys().items() if key in view.entities}
-            at = {EVENT_TIME: pa.array(self._at, pa.timestamp("us", "UTC"))}
+            at = {EVENT_TIME: pa.array(self.at, pa.timestamp("us", "UTC"))}
             now = self._laptop.store.newest(view.name, pa.table({**at, **keys}))
             found = None
             if now is not None:
                 ages = f"age.{view.name}"
                 logged = (
-                    self._rows.column(ages).to_pylist() if ages in self._rows.column_names else [None] * len(self._at)
+                    self._rows.column(ages).to_pylist() if ages in self._rows.column_names else [None] * len(self.at)
                 )
                 served_at = [
-                    None if age is None else when.timestamp() - age for when, age in zip(self._at, logged, strict=True)
+                    None if age is None else when.timestamp() - age for when, age in zip(self.at, logged, strict=True)
                 ]
                 # Where no row was served it is asked for long ago, and finds nothing.
                 then = [0 if one is None else round(one * 1e6) for one in served_at]
@@ -118,7 +119,7 @@ class Offline:
         wanted = [*self._signature.features, *self._signature.inputs]
         if self._laptop.store is None or not self.views:
             return {}
-        spine: dict[str, Any] = {EVENT_TIME: pa.array(self._at, pa.timestamp("us", "UTC"))}
+        spine: dict[str, Any] = {EVENT_TIME: pa.array(self.at, pa.timestamp("us", "UTC"))}
         spine |= self._keys()
         of_views = {name for view in self.views for name, _ in (*view.features, *view.hidden)}
         # On-demand views are not computed here, and want to see their columns of the request all the same.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -33,8 +32,6 @@ class Replay:
     def __init__(self, loaded: LoadedProject, card: ModelCard, rows: pa.Table, tolerance: float) -> None:
         self._settings, self._card, self._rows, self._tolerance = loaded.settings, card, rows, tolerance
         self._signature = card.signature
-        self._ids = [str(one) for one in rows.column("request_id").to_pylist()]
-        self._at: list[datetime] = rows.column("event_at").to_pylist()
         self._flags = [_by_feature(flags or ()) for flags in rows.column("flags").to_pylist()]
         self._offline = Offline(loaded, card.signature, rows)
         self.not_compared = self._offline.not_compared
@@ -100,7 +97,7 @@ class Replay:
                 f"{len(offline.refused)} are refused with their offline features: {offline.refused[0][1]}"
             )
         gaps = [
-            (_gap(out, outputs[place]), self._ids[place])
+            (_gap(out, outputs[place]), self._offline.ids[place])
             for place, out in zip(offline.places, offline.outputs, strict=True)
         ]
         moved = [(gap, name) for gap, name in gaps if gap > _ANSWER_TOLERANCE]
@@ -118,10 +115,10 @@ class Replay:
         views = {one.name for one in self._signature.on_demand}
         for position, feature in enumerate(self._signature.features):
             if feature.source in views:
-                values: list[Any] = [None] * len(self._ids)
+                values: list[Any] = [None] * len(self._offline.ids)
                 for place, row in zip(places, rows, strict=True):
                     values[place] = row[position]
-                there = [False] * len(self._ids)
+                there = [False] * len(self._offline.ids)
                 for place in places:
                     there[place] = True
                 self._features.append(self._compare(feature, values, None, only=there))
@@ -132,8 +129,8 @@ class Replay:
         served = self._logged(feature)
         rows = [
             Served(
-                self._ids[place],
-                self._at[place],
+                self._offline.ids[place],
+                self._offline.at[place],
                 served[place],
                 self._stood_in(
                     feature, offline[place], self._flags[place].get(feature.name, frozenset()), served[place]
