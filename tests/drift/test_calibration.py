@@ -73,6 +73,14 @@ def test_a_trailing_reference_ends_before_its_window():
     assert found.now[0] == 9 - 7.5
 
 
+def test_after_a_pause_nothing_is_expected_until_half_of_a_reference_is_there_again():
+    past = np.arange(10.0)[:, None] * np.ones((1, 2))
+    before = np.append(np.maximum(np.arange(10) - 4, 0), 9)  # The current window's four weeks hold one window.
+    found = against_trailing(past, past[9], (), np.ones(10, bool), before, 2)
+    assert np.isnan(found.now).all()
+    assert found.past[9, 0] == 9 - 6.5
+
+
 @given(st.integers(0, 6))
 def test_what_weekdays_do_is_expected_of_them(day):
     cycle = phases(DAYS[: 28 + day + 1], DAY)

@@ -113,6 +113,18 @@ def test_what_is_missing_for_one_feature_leaves_the_others_calibrated():
     assert found.windows_needed == 46 - 9
 
 
+def test_after_a_pause_the_tolerated_psi_decides_until_half_of_a_reference_is_there_again():
+    counts = world(4, 110)
+    for at, gone in ((80, 14), (90, 4), (94, 0)):
+        # 80 days, four weeks without a row, and what has come since.
+        times = np.append(days(80), days(138)[108 : 108 + at - 80])
+        features = {name: FeatureWindows(one[:at], one[at], 1) for name, one in counts.items()}
+        found = decide(times, days(109 + at - 80)[-1], DAY, features, DEFAULT)
+        methods = {one.method for one in found.features.values()}
+        assert (found.windows_needed, found.p_value is None) == (gone, gone > 0)
+        assert methods <= ({"minimum_effect"} if gone else {"calibrated"})
+
+
 def test_without_rows_nothing_is_decided():
     counts = world(6, 90)
     counts = {name: np.where(np.arange(90)[:, None] == 89, 0, one) for name, one in counts.items()}

@@ -55,7 +55,7 @@ def live(profile, days, settings):
         trailing = {}
         for one in counted[-28:]:
             trailing = {name: trailing[name] + one[name] if name in trailing else one[name] for name in one}
-        earlier = reports[-settings.persistence - 1 :]
+        earlier = reports[-settings.persistence - 2 :]
         past = past_of(served[-100:])
         trailing = trailing_with_training(profile, trailing, past, window, settings)
         found = report("1", window.end, window, profile, counts, trailing, settings, earlier, past=past)
@@ -143,6 +143,46 @@ def test_windows_under_an_alarm_lower_the_level_too_and_not_below_a_fifth(profil
     assert levels[7] == 0.05  # what is about to be confirmed is held against a level that it has not lowered
     assert levels[9:12] == pytest.approx([0.031, 0.012, 0.01])
     assert levels[-1] == pytest.approx(0.01)
+
+
+def test_a_window_without_rows_enough_moves_no_level(profile):
+    rng = np.random.default_rng(5)
+    few = {name: pa.chunked_array([pa.array(one.to_pylist()[:20])]) for name, one in day(rng).items()}
+    days = [day(rng) for _ in range(6)] + [day(rng, shift=12) for _ in range(5)] + [few, day(rng, shift=12)]
+    reports = live(profile, days, DriftSettings())
+    assert reports[11].verdict == "no_data"
+    assert reports[11].sureness == ()
+    assert sure(reports[10]).level == pytest.approx(0.012)
+    assert sure(reports[12]).level == pytest.approx(0.01)
+
+
+def test_a_window_of_another_length_is_not_held_against_windows_of_a_day(profile):
+    rng = np.random.default_rng(12)
+    weeks = [day(rng) for _ in range(28)]
+    rows = {name: pa.chunked_array([chunk for one in weeks for chunk in one[name].chunks]) for name in weeks[0]}
+    window = TimeWindow(FIRST + 60 * EVERY, FIRST + 88 * EVERY)
+    settings = DriftSettings(reference="training")
+    found = report("1", window.end, window, profile, count_window(profile, rows), {}, settings)
+    assert (sure(found, "training").windows, sure(found, "training").p_value) == (0, None)
+    assert {one.method for one in found.features} == {"minimum_effect"}
+    assert drifted(found) == set()
+
+
+def test_weeks_before_a_window_whose_days_are_not_known_are_a_sum(profile):
+    rng = np.random.default_rng(13)
+    weeks = [day(rng, shift=12) for _ in range(28)]
+    rows = {name: pa.chunked_array([chunk for one in weeks for chunk in one[name].chunks]) for name in weeks[0]}
+    window = TimeWindow(FIRST + 62 * EVERY, FIRST + 63 * EVERY)
+    counts, before = count_window(profile, day(rng, shift=12)), count_window(profile, rows)
+    found = report("1", window.end, window, profile, counts, before, DriftSettings())
+    assert sure(found, "training").windows == 60
+    assert (sure(found).windows, sure(found).p_value) == (0, None)
+    methods = {(one.reference, one.method) for one in found.features}
+    assert methods == {("training", "calibrated"), ("trailing", "minimum_effect")}
+    temp = {one.reference: one for one in found.features if one.feature == "temp"}
+    assert temp["training"].drifted
+    # The days before were as warm: what is left is that days differ.
+    assert temp["trailing"].psi < temp["training"].psi / 4
 
 
 def test_another_rate_begins_anew(profile):

@@ -8,6 +8,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mainspring.adapters.ibis.engine import spark_session
+
 POSTGRES = {
     pa.float64(): "double precision",
     pa.float32(): "real",
@@ -71,10 +73,8 @@ class SparkTables:
         self.root = folder
 
     def put(self, name: str, rows: pa.Table) -> str:
-        from pyspark.sql import SparkSession
-
         pq.write_table(rows, self.root / f"{name}.parquet")
-        session = SparkSession.builder.remote(self.url).create()
+        session = spark_session(self.url)
         session.sql(f"DROP TABLE IF EXISTS {name}").collect()
         session.sql(f"CREATE TABLE {name} USING parquet LOCATION '{self.root / name}.parquet'").collect()
         session.stop()

@@ -100,6 +100,34 @@ def test_few_held_out_days_or_none_with_times_are_no_evidence():
     assert "have no times" in realised_loss(timeless, asked(14), *now).reason
 
 
+def chances(seed, days, rows=100):
+    generator = np.random.default_rng(seed)
+    given = generator.uniform(0.1, 0.9, days * rows)
+    return (generator.uniform(size=len(given)) < given).astype(int), given, np.repeat(np.arange(days), rows)
+
+
+def test_a_metric_that_is_not_defined_is_not_called_too_few_days():
+    reference = fit_reference(HeldOutRows(*chances(1, 14)), "binary", "auc", Columns())
+    truth, given, days = chances(2, 14)
+    one = asked(14, metric="auc")
+    assert realised_loss(reference, one, truth, given, days).reason.startswith("auc was ")
+    said = realised_loss(reference, one, np.zeros_like(truth), given, days).reason
+    assert said == "auc is not defined on these rows"
+    once = realised_loss(reference, one, np.where(days == 3, truth, 0), given, days)
+    assert once.reason.startswith("auc was "), "one day with both is what the others are compared with"
+    held_out, scores, when = chances(3, 14)
+    alike = fit_reference(HeldOutRows(np.zeros_like(held_out), scores, when), "binary", "auc", Columns())
+    assert realised_loss(alike, one, truth, given, days).reason == "auc is not defined on the held-out rows"
+
+
+def test_held_out_days_of_few_rows_cannot_tell_how_far_estimates_are_off():
+    reference = fit_reference(HeldOutRows(*chances(4, 14, rows=20)), "binary", "auc", Columns())
+    _, given, days = chances(5, 14)
+    found = expected_loss(reference, asked(14, metric="auc"), estimate_rows(reference, given, {}), days)
+    assert (found.p_value, found.worse) == (1.0, False)
+    assert found.reason.startswith("fewer than two held-out days have 30 rows")
+
+
 def test_inputs_that_make_errors_larger_are_an_expected_loss():
     generator = np.random.default_rng(4)
     hard, days = generator.uniform(0, 1, 28 * 100), np.repeat(np.arange(28), 100)

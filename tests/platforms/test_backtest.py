@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from mainspring.domain.errors import ConfigError
+from mainspring.drift.storage import read_profile
 from mainspring.platforms.backtest import BacktestRequest, backtest
 from mainspring.platforms.backtest.frontier import best_places
-from mainspring.platforms.backtest.history import load_history
+from mainspring.platforms.backtest.history import FOLDER, load_history
 from mainspring.platforms.backtest.models import Models
 from mainspring.platforms.backtest.page import backtest_page
 from mainspring.settings.load import load_project
@@ -125,6 +126,37 @@ def test_a_model_of_other_settings_is_another_model(turned, tmp_path, section):
     other = Models(replace(own, settings=own.settings.changed(name, **changed)), history)
     other.on(places)
     assert [(one.fitted, one.reused) for one in (again, other)] == [(0, 1), (1, 0)]
+
+
+def test_other_windows_of_drift_are_held_against_references_of_their_own(turned, tmp_path):
+    loaded, _ = turned
+    shutil.copytree(loaded.paths.root, tmp_path / "towns")
+    settings = tmp_path / "towns" / "mainspring.yaml"
+    profiles = loaded.paths.state.relative_to(loaded.paths.root) / FOLDER / "profiles"
+
+    def windows():
+        return {read_profile(one).every_seconds for one in (tmp_path / "towns" / profiles).iterdir()}
+
+    assert windows() == {7 * 86400}
+    settings.write_text(settings.read_text().replace("every: 7d", "every: 1d"))
+    assert run(load_project(tmp_path / "towns"), "alarm").fitted == 0
+    assert windows() == {7 * 86400, 86400}
+
+
+def test_slices_of_the_gate_may_be_columns_that_are_no_inputs(tmp_path):
+    loaded = write(tmp_path / "towns")
+    root = loaded.paths.root
+    days = pd.read_csv(root / "days.csv")
+    days.assign(town=np.where(days.index % 3, "Ulm", "Bonn"), note="-").to_csv(root / "days.csv", index=False)
+    settings = SETTINGS + "features: {request: [temp, wind]}\ngate: {slices: [town], slice_min_rows: 20}\n"
+    (root / "mainspring.yaml").write_text(settings)
+    found = of(run(load_project(root), "regret"))["regret"]
+    assert found.retrainings >= 1
+    assert "auc" in next(one.why for one in found.events if one.kind == "gate_passed")
+    assert {"town", "note"} & set(load_history(load_project(root), "source").rows.column_names) == {"town"}
+    (root / "mainspring.yaml").write_text(settings.replace("[town]", "[twon]"))
+    with pytest.raises(ConfigError, match="there is no column twon to slice by"):
+        run(load_project(root), "regret")
 
 
 @pytest.mark.slow

@@ -175,6 +175,27 @@ def refused(folder, *words):
     return parts
 
 
+def test_slices_are_of_what_callers_sent(served, tmp_path):
+    folder, paths = copied(served, tmp_path, 10)
+    settings = folder / "mainspring.yaml"
+    header = SegmentHeader("1", "", ("temp", "town"), ("number", "text"), ("zone",))
+    writer = SegmentWriter(paths.segments, header)
+    at = microseconds(SERVED + 3 * DAY)
+    writer.append([LogRow("z", ROLES.index("primary"), 0, 0, at, 1, (0.5,), (9.0, "Ulm"), ("north",))])
+    writer.rotate()
+    text = settings.read_text()
+    assert "gate: {slices: [town]}" in text
+    assert "zone" not in load_history(load_project(folder), "log").rows.column_names
+    settings.write_text(text.replace("slices: [town]", "slices: [town, zone]"))
+    assert set(load_history(load_project(folder), "log").rows.column("zone").to_pylist()) == {"north", None}
+    settings.write_text(text.replace("slices: [town]", "slices: [town, district]"))
+    parts = refused(folder, "--start", "2026-03-05")
+    assert parts["error"] == "there is no column district to slice by"
+    assert parts["where"] == "mainspring.yaml: gate.slices"
+    assert parts["valid"] == "temp, town"
+    assert "backtest --from source" in parts["next"]
+
+
 def test_what_only_the_sink_has_is_of_the_past_too(served, tmp_path):
     folder, paths = copied(served, tmp_path, 4)
     (tmp_path / "mounted").mkdir()

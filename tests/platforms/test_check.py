@@ -100,11 +100,30 @@ def test_a_sound_project_passes_and_nothing_is_left_behind(project):
             "one row for",
         ),
         (replaced("mainspring.yaml", "column: rain", "column: town"), "questions", "3 different labels", "multiclass"),
+        (
+            replaced("mainspring.yaml", "name: towns", "name: towns\ngate: {slices: [twon]}"),
+            "features",
+            "there is no column twon to slice by",
+            "temp, town",
+        ),
         (replaced("mainspring.yaml", "time: at, id", "delay: 9999d, time: at, id"), "questions", "2,000 wait", ""),
         (replaced("training.py", "def train", "def trian"), "training", "no function `train`", "training.py"),
         (replaced("training.py", "data.y)", "data.z)"), "training", "AttributeError", "training.py:10"),
     ],
-    ids=["yaml", "file", "type", "time", "business", "target", "id", "task", "no label yet", "no train", "train fails"],
+    ids=[
+        "yaml",
+        "file",
+        "type",
+        "time",
+        "business",
+        "target",
+        "id",
+        "task",
+        "slice",
+        "no label yet",
+        "no train",
+        "train fails",
+    ],
 )
 def test_the_first_fault_says_what_where_and_what_next(project, edit, name, message, detail):
     edit(project)

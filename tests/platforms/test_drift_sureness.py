@@ -94,6 +94,32 @@ def test_a_restarted_job_decides_as_the_one_before_would_have(served):
     assert (again.sureness, again.verdict, again.since) == (kept[-1].sureness, kept[-1].verdict, kept[-1].since)
 
 
+def test_days_that_the_log_does_not_keep_any_more_calibrate_after_a_restart(served):
+    served.days(0, 43)
+    one = served.job()
+    for place in range(37, 43):
+        one.run("1", FIRST + place * DAY)
+    for hour in served.log.older(FIRST + 25 * DAY):
+        served.log.remove_hour(hour)
+    kept, again = one.run("1", FIRST + 43 * DAY), served.job().run("1", FIRST + 43 * DAY)
+    assert sure(kept).windows == 42 - 4 - 2
+    assert again.sureness == kept.sureness
+
+
+def test_a_pause_in_which_nobody_asks_moves_no_level(served):
+    served.days(0, 36)
+    served.days(36, 40, shift=25)
+    job = served.job()
+    lowered = [job.run("1", FIRST + place * DAY) for place in range(36, 41)][-1]
+    assert sure(lowered).level < 0.05
+    silent = [job.run("1", FIRST + place * DAY) for place in range(41, 46)]
+    assert {(one.verdict, one.sureness) for one in silent} == {("no_data", ())}
+    served.days(45, 46, shift=25)
+    found, again = (one.run("1", FIRST + 46 * DAY) for one in (job, served.job()))
+    assert sure(found).level < sure(lowered).level
+    assert again.sureness == found.sureness
+
+
 def test_rows_that_come_late_are_in_the_windows_that_calibrate(served):
     served.days(0, 38)
     job = served.job()

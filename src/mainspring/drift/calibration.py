@@ -82,7 +82,9 @@ def against_trailing(
         if len(others) >= least:
             found[window] = past[window] - _expected(past, others, window, cycle)
     others = np.arange(before[-1], len(past))
-    return Residuals(found, now - _expected(past, others[usable[others]], len(past), cycle))
+    others = others[usable[others]]
+    expected = _expected(past, others, len(past), cycle) if len(others) >= least else np.nan
+    return Residuals(found, now - expected)
 
 
 def _expected(shares: Numbers, others: Places, window: int, cycle: tuple[Places, ...]) -> Numbers:

@@ -169,16 +169,20 @@ def decide(
     rest = {name: one for name, one in features.items() if name not in whole and one.now.sum() >= rule.min_rows}
     found |= _by_tolerance(rest, rule, rule.rate * (1 - share), before)
     spent = least + rule.persistence if before is not None else 0
-    missing = [
-        windows_for(rule.rate) + spent - int((one.past.sum(axis=1) >= rule.min_rows).sum()) for one in rest.values()
-    ]
+    missing = [0]
+    for one in rest.values():
+        usable = one.past.sum(axis=1) >= rule.min_rows
+        missing.append(windows_for(rule.rate) + spent - int(usable.sum()))
+        if before is not None:
+            # After a pause the trailing reference is short, however long the past is.
+            missing.append(least - int(usable[before[-1] :].sum()))
     return Decided(
         {name: found[name] for name in features if name in found},
         rule.rate,
         wanted,
         p_value,
         len(windows) if whole else 0,
-        max([0, *missing]),
+        max(missing),
         expected_alarms(rule.rate, rule.persistence, round(memory, 1), _MONTH / every),
     )
 

@@ -29,13 +29,15 @@ def by_own_windows(
     """The decision about a window against one reference, from the windows that are known of it.
 
     Against the trailing reference those are of the log (`past`), and of the time before it training's own; against training's,
-    its own alone. Where windows are not known one by one (a project without times), the reference is a sum.
+    its own alone. Where windows are not known one by one (a project without times, a table's weeks before, a window that is
+    not as long as theirs), the reference is a sum.
     """
     now = {name: _grouped(profile, name, one) for name, one in counts.items() if name in profile.cells}
     start = _microseconds(current.start)
-    same_length = profile.every_seconds == settings.every.total_seconds()
-    own = profile.own_windows if same_length else past_of([])
-    known = own if where == "training" else joined(own, past or past_of([]))
+    nothing = past_of([])
+    same_length = current.end - current.start == settings.every and _as_long(profile, settings)
+    own = profile.own_windows if same_length else nothing
+    known = own if where == "training" else nothing if past is None else joined(own, past)
     early = known.starts < start
     known = Past(known.starts[early], {name: one[early] for name, one in known.counts.items()})
     fixed = where == "training"
@@ -78,17 +80,16 @@ def sureness(where: ReferenceName, decided: Decided, settings: DriftSettings) ->
 def _level(where: ReferenceName, settings: DriftSettings, earlier: Sequence[DriftReport]) -> float:
     """The last level, moved by the window of `persistence` reports before the last one.
 
-    So the first windows of a drift are held against a level that they have not lowered yet.
+    So the first windows of a drift are held against a level that they have not lowered yet. Windows with too few rows to
+    decide on move nothing.
     """
-    last = _of(earlier[-1], where) if earlier else None
-    if last is None or last.rate != settings.rate:
+    decided = [one for report in earlier if (one := _of(report, where)) is not None]
+    if not decided or decided[-1].rate != settings.rate:
         return settings.rate
-    if len(earlier) <= settings.persistence:
+    last = decided[-1]
+    if len(decided) <= settings.persistence or decided[-1 - settings.persistence].p_value is None:
         return last.level
-    found = _of(earlier[-1 - settings.persistence], where)
-    if found is None or found.p_value is None:
-        return last.level
-    return next_level(last.level, settings.rate, found.named)
+    return next_level(last.level, settings.rate, decided[-1 - settings.persistence].named)
 
 
 def _of(report: DriftReport, where: ReferenceName) -> Sureness | None:
@@ -99,7 +100,7 @@ def trailing_with_training(
     profile: Profile, trailing: Mapping[str, Counts], past: Past | None, current: TimeWindow, settings: DriftSettings
 ) -> Mapping[str, Counts]:
     """The trailing counts, and where the log is younger than they reach back, training's windows of the time before it."""
-    if past is None or profile.every_seconds != settings.every.total_seconds():
+    if past is None or not _as_long(profile, settings):
         return trailing
     until = _microseconds(current.start)
     since = until - np.timedelta64(settings.trailing, "us")
@@ -112,6 +113,11 @@ def trailing_with_training(
             more = Counts(there.sum(axis=0, dtype=np.int64))
             found[name] = found[name] + more if name in found else more
     return found
+
+
+def _as_long(profile: Profile, settings: DriftSettings) -> bool:
+    """Whether training's windows are as long as those that are reported on."""
+    return profile.every_seconds == settings.every.total_seconds()
 
 
 def _grouped(profile: Profile, name: str, counts: Counts) -> Integers:

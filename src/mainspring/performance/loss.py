@@ -15,7 +15,7 @@ from mainspring.domain.metric import METRICS, Estimate
 from mainspring.domain.performance_report import LossBasis, LossTest
 from mainspring.domain.time import TimeWindow
 from mainspring.performance.blocks import total_error
-from mainspring.performance.reference import PerformanceReference
+from mainspring.performance.reference import LEAST_DAY_ROWS, PerformanceReference
 from mainspring.performance.row_estimates import RowEstimates
 
 LEAST_DAYS = 7
@@ -93,9 +93,14 @@ def _compared(
     days: int,
 ) -> LossTest:
     error_then = spread_of(then) if then is not None else None
-    short = _too_short(reference, error_then, error_now, days)
-    if short or then is None or then.value is None or now.value is None or error_then is None or error_now is None:
-        return _nothing(basis, asked, days, short or f"{asked.metric} is not defined on these rows", then, now)
+    short = _too_short(reference, asked.metric, then, error_then, days)
+    if short or then is None or then.value is None or error_then is None:
+        return _nothing(basis, asked, days, short, then, now)
+    if now.value is None:
+        return _nothing(basis, asked, days, f"{asked.metric} is not defined on these rows", then, now)
+    if error_now is None:
+        few = f"fewer than two held-out days have {LEAST_DAY_ROWS} rows: how far days are from what is expected is not known"
+        return _nothing(basis, asked, days, few, then, now)
     metric = METRICS[asked.metric]
     loss = metric.gain(then.value, now.value)
     error = (error_then.error**2 + error_now.error**2) ** 0.5
@@ -125,13 +130,17 @@ def _compared(
     )
 
 
-def _too_short(reference: PerformanceReference, then: Spread | None, now: Spread | None, days: int) -> str:
+def _too_short(
+    reference: PerformanceReference, metric: str, then: LeftOut | None, error: Spread | None, days: int
+) -> str:
     if not reference.timed:
         return "the held-out rows have no times: how days differ is not known"
-    held_out = 0 if then is None else then.degrees + 1
+    if then is None or then.value is None:
+        return f"{metric} is not defined on the held-out rows"
+    held_out = len(then.rows) if error is None else error.degrees + 1
     if held_out < LEAST_DAYS:
         return f"{held_out} held-out days; at least {LEAST_DAYS} are needed"
-    if now is None or days < LEAST_DAYS:
+    if days < LEAST_DAYS:
         return f"{days} days with rows; at least {LEAST_DAYS} are needed"
     return ""
 

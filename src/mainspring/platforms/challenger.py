@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from mainspring.domain.errors import ConfigError
 from mainspring.domain.model_version import Signature
 from mainspring.domain.time import TimeWindow, utc
-from mainspring.features.questions import EVENT_TIME, LABEL, labelled, request_columns
+from mainspring.features.questions import EVENT_TIME, LABEL, RESERVED, labelled, request_columns
 from mainspring.loop.platform import BlockScore
 from mainspring.performance.whole_days import by_block
 from mainspring.pipeline.signature import aligned, frame, learn_signature, truth
@@ -97,9 +98,12 @@ def with_features(
 ) -> tuple[pa.Table, dict[str, str], list[str]]:
     """Rows with the views' features as known at each, each input's source, and the views' entity keys.
 
-    What only on-demand views look at comes along, and is no input of the model.
+    What only on-demand views look at comes along, and is no input of the model; columns without a role are put aside meanwhile.
     """
     settings = loaded.settings
+    inputs = {*request_columns(settings, rows.column_names), *RESERVED, *features.entities()}
+    carried = rows.select([name for name in rows.column_names if name not in inputs])
+    rows = rows.drop_columns(carried.column_names)
     present = features.sources[settings.target.source].read(known_at=datetime.max, limit=1).column_names
     sources = {name: "request" for name in request_columns(settings, present) if name in rows.column_names}
     entities: list[str] = []
@@ -108,7 +112,24 @@ def with_features(
         for view in features.store.views():
             sources |= {name: view.name for name, _ in view.features if name in rows.column_names}
             entities += [key for key in view.entities if key not in entities]
+    for name in carried.column_names:
+        if name not in rows.column_names:
+            rows = rows.append_column(name, carried.column(name))
     return rows, sources, entities
+
+
+def require_slices(
+    settings: ProjectSettings, present: Sequence[str], valid: Sequence[str], next_step: str = ""
+) -> None:
+    """Refuse slices of the gate that are none of the columns there are. Errors: `ConfigError`."""
+    strange = [name for name in settings.gate.slices if name not in present]
+    if strange:
+        raise ConfigError(
+            f"there is no column {', '.join(strange)} to slice by",
+            where="mainspring.yaml: gate.slices",
+            valid=", ".join(valid),
+            next_step=next_step,
+        )
 
 
 def signature_of(

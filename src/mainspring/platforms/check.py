@@ -167,7 +167,7 @@ def _questions(bench: _Bench) -> str:
     from mainspring.pipeline.signature import learn_signature, truth
 
     settings = bench.loaded.settings
-    asked = bench.features.questions(bench.known_at)
+    asked = bench.features.questions(bench.known_at, carry=True)
     rows, counts = labelled(asked, bench.known_at)
     if not rows.num_rows:
         raise DataError(
@@ -227,7 +227,7 @@ def _expectations(bench: _Bench) -> str:
 
 
 def _features(bench: _Bench) -> str:
-    from mainspring.platforms.challenger import signature_of, with_features
+    from mainspring.platforms.challenger import require_slices, signature_of, with_features
 
     settings = bench.loaded.settings
     if bench.features.store is not None:
@@ -235,6 +235,7 @@ def _features(bench: _Bench) -> str:
             _online_store(bench, settings.features.online)
         compute_views(bench.loaded, bench.features, bench.rows)
     rows, sources, entities = with_features(bench.loaded, bench.features, bench.rows)
+    require_slices(settings, rows.column_names, list(sources))
     refuse_empty(rows, sources)
     refuse_strange_columns(settings, [*sources, *entities])
     bench.rows = rows

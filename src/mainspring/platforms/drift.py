@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -117,7 +117,8 @@ class LaptopDrift:
         kept = self._grouped.setdefault(version, {})
         starts = [current.start - every * place for place in range(windows, 0, -1)]
         hours = self._log.hours(TimeWindow(starts[0], current.start))
-        served = min(hours, default=current.start)
+        # Hours that the log does not keep any more stay counted.
+        served = min([*hours, *self.counts(version).days()], default=current.start)
         found = []
         for place, start in enumerate(starts):
             if start + every <= served and start not in kept:
@@ -207,10 +208,29 @@ class LaptopDrift:
 
     def _before(self, version: str, at: datetime) -> list[DriftReport]:
         if version not in self._earlier:
-            folder = self._folder / version
-            paths = sorted(folder.glob("drift-*.json"))[-self._settings.persistence - 2 :] if folder.is_dir() else []
-            self._earlier[version] = [one for path in paths if (one := _read(path)) is not None]
+            found: list[DriftReport] = []
+            for path in sorted((self._folder / version).glob("drift-*.json"), reverse=True):
+                one = _read(path)
+                found = found if one is None else [one, *found]
+                if self._suffice(found):
+                    break
+            self._earlier[version] = self._needed(found)
         return [one for one in self._earlier[version] if one.at < at]
+
+    @property
+    def _newest(self) -> int:
+        """How many of the last reports decide the next; one more, as the newest may be of the window that is reported on again."""
+        return self._settings.persistence + 2
+
+    def _suffice(self, reports: Sequence[DriftReport]) -> bool:
+        """Whether older reports have no say: of windows with too few rows to decide on, none moves the level."""
+        decided = [one for one in reports if one.sureness or self._settings.statistic != "calibrated"]
+        return len(decided) >= self._newest
+
+    def _needed(self, reports: Sequence[DriftReport]) -> list[DriftReport]:
+        """The newest reports, and as many that were decided."""
+        decided = [place for place, one in enumerate(reports) if one.sureness][-self._newest :]
+        return [reports[place] for place in sorted({*decided, *range(len(reports))[-self._newest :]})]
 
     def _put(self, version: str, found: DriftReport) -> None:
         folder = self._folder / version
@@ -219,8 +239,7 @@ class LaptopDrift:
         write_whole(folder / f"{found.id}.html", page(found).encode())
         write_whole(folder / f"{found.id}.json", raw)
         write_whole(self._folder / LATEST, raw)
-        keep = self._settings.persistence + 2  # The newest may be of the window that is reported on again.
-        self._earlier[version] = [*self._before(version, found.at), found][-keep:]
+        self._earlier[version] = self._needed([*self._before(version, found.at), found])
 
 
 def latest(folder: Path) -> DriftReport | None:

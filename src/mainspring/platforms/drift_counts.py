@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +76,11 @@ class HourCounts:
         """The sum of all hours that were ever counted."""
         kept = [self._kept(path) for path in sorted(self._folder.glob("*.parquet"))]
         return add_up(self._profile, [one.total() for one in kept if one is not None])
+
+    def days(self) -> list[datetime]:
+        """The days that hours were counted of, oldest first, whether or not the log still has them."""
+        names = sorted(path.stem for path in self._folder.glob("????-??-??.parquet"))
+        return [datetime.fromisoformat(name).replace(tzinfo=UTC) for name in names]
 
     def _whole_hours(self, window: TimeWindow) -> Iterator[dict[str, Counts]]:
         there = self._log.hours(window)

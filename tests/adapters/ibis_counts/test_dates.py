@@ -1,12 +1,13 @@
 """A table whose event time is a DATE: whole days are what they are by timestamps at midnight, and parts of a day are refused."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.engines.tables import PostgresTables
+from tests.engines.tables import PostgresTables, SparkTables
 from tests.postgres import PASSWORD
 
 from mainspring.adapters.ibis.counter import IbisCounter
@@ -80,6 +81,25 @@ def test_hours_of_a_date_are_refused(engine, table, of):
     assert sum(counted(engine, table, "at", of)) == sum(
         day is not None and of.start <= datetime(day.year, day.month, day.day, tzinfo=UTC) < of.end for day in DAYS
     )
+
+
+def test_no_query_takes_threads_that_the_end_of_another_session_waits_for(engine, table, monkeypatch):
+    if not isinstance(engine, SparkTables):
+        pytest.skip("such threads are Spark Connect's")
+    from pyspark.sql.connect.client.reattach import ExecutePlanResponseReattachableIterator
+
+    def taken(self, *words):
+        raise AssertionError("the pool of all sessions was asked for")
+
+    monkeypatch.setattr(ExecutePlanResponseReattachableIterator, "__init__", taken)
+    assert sum(counted(engine, table, "at", window(3, 10))) > 0
+
+
+def test_counts_at_the_same_time_do_not_end_each_others_connections(engine, table):
+    expected = counted(engine, table, "at", window(3, 10))
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: counted(engine, table, "at", window(3, 10)), range(12)))
+    assert found == [expected] * 12
 
 
 def test_whether_the_time_is_a_date_is_the_engines_word(engine, table):

@@ -120,20 +120,26 @@ def _connect(scheme: str, url: str, root: Path, where: str) -> Any:
         path = unquote(place.path[1:])
         return open_file("duckdb", root / path, where) if path else ibis.duckdb.connect()
     if scheme == "sc":
-        return _spark(url)
+        return ibis.pyspark.connect(spark_session(url))
     if scheme == "bigquery":
         return _bigquery(place.netloc, place.path.strip("/"), parse_qs(place.query).get("endpoint", [""])[0])
     return ibis.connect(url.replace("postgresql://", "postgres://", 1))
 
 
-def _spark(url: str) -> Any:
-    import ibis
+def spark_session(url: str) -> Any:
+    """A Spark Connect session of its own: ending it does not end that of somebody else.
+
+    Queries are not reattachable. Spark 4.0's client shares one pool of threads for that among all sessions of a process and
+    closes it with any of them, under a lock that the pool's own threads take when they drop an iterator: it waits for ever now
+    and then (SPARK-55362, SPARK-55406). A query's stream is kept alive by the progress that the server reports.
+    """
     from pyspark.sql import SparkSession
 
     place = urlsplit(url.partition(";")[0])
     _reached(place.hostname or "", place.port or 15002)
-    # A session of its own: ending it must not end that of somebody else.
-    return ibis.pyspark.connect(SparkSession.builder.remote(url).create())
+    session = SparkSession.builder.remote(url).create()
+    session.client.disable_reattachable_execute()
+    return session
 
 
 def _bigquery(project: str, dataset: str, endpoint: str) -> Any:

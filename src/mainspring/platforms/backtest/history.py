@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mainspring.domain.errors import ConfigError, DataError
 from mainspring.domain.model_version import label_name
-from mainspring.features.questions import EVENT_TIME, LABEL, LABEL_KNOWN_AT, REQUEST_ID
+from mainspring.features.questions import EVENT_TIME, LABEL, LABEL_KNOWN_AT, REQUEST_ID, RESERVED
 from mainspring.platforms.cache import cache_keys
+from mainspring.platforms.challenger import require_slices
 from mainspring.platforms.sink import whole_log
 from mainspring.settings.load import LoadedProject
 from mainspring.settings.paths import ProjectPaths
@@ -80,6 +81,8 @@ def load_history(loaded: LoadedProject, source: From) -> History:
         rows, sources, entities = _of_source(loaded) if source == "source" else _of_log(loaded)
         if EVENT_TIME not in rows.column_names or not rows.num_rows or rows.column(LABEL).null_count == rows.num_rows:
             raise _unlabelled(loaded, source, rows.num_rows)
+        other = "drop it, or mainspring backtest --from source" if source == "log" else ""
+        require_slices(loaded.settings, rows.column_names, [*sources, *entities], other)
         folder.mkdir(parents=True, exist_ok=True)
         rows = rows.sort_by(EVENT_TIME)
         _write(folder / _ROWS, lambda path: pq.write_table(rows, path))
@@ -108,7 +111,7 @@ def _key(loaded: LoadedProject, source: From) -> str:
     which = ["request_id", "event_at", "version", "role", "outcome"]
     own = content_digest(whole_log(loaded).read(None, which)) if source == "log" else ""
     keys = cache_keys(loaded, {"known_at": datetime(9000, 1, 1, tzinfo=UTC).isoformat(), "champion": ""})
-    return hashlib.sha256(json.dumps([source, keys["engineer"], own]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([source, keys["engineer"], own, loaded.settings.gate.slices]).encode()).hexdigest()
 
 
 def _of_source(loaded: LoadedProject) -> tuple[pa.Table, dict[str, str], list[str]]:
@@ -122,13 +125,16 @@ def _of_source(loaded: LoadedProject) -> tuple[pa.Table, dict[str, str], list[st
     own = apart(loaded)
     features = LaptopFeatures(own)
     features.labels = LaptopLabels(loaded.settings, loaded.paths, features.sources)
-    asked = features.questions(datetime(9000, 1, 1, tzinfo=UTC))
+    asked = features.questions(datetime(9000, 1, 1, tzinfo=UTC), carry=True)
     if not asked.num_rows:
         return asked, {}, []
     if loaded.settings.features.repo is None:
         newest = pc.max(asked.column(EVENT_TIME)).as_py()
         features.advance(newest + timedelta(microseconds=1), to_train=True, online=False)
-    return with_features(own, features, asked)
+    rows, sources, entities = with_features(own, features, asked)
+    # Of what has no role only slices are asked for, and all of it would have to fit into memory.
+    wanted = {*RESERVED, *sources, *entities, *loaded.settings.gate.slices}
+    return rows.select([name for name in rows.column_names if name in wanted]), sources, entities
 
 
 def _of_log(loaded: LoadedProject) -> tuple[pa.Table, dict[str, str], list[str]]:
@@ -163,6 +169,10 @@ def _of_log(loaded: LoadedProject) -> tuple[pa.Table, dict[str, str], list[str]]
         LABEL_KNOWN_AT: labels.column("known_at").take(place),
         **{one.name: rows.column(f"feature.{one.name}") for one in there},
     }
+    for name in loaded.settings.gate.slices:
+        logged = next((one for kind in ("feature", "entity") if (one := f"{kind}.{name}") in rows.column_names), None)
+        if logged is not None and name not in columns:
+            columns[name] = rows.column(logged)
     return pa.table(columns), {one.name: "request" for one in there}, list(signature.entities)
 
 

@@ -108,7 +108,7 @@ class ReplayedPipeline:
             settings.name, name, run_id, "", "", False, "policy:auto", "onnx", shipped.signature,
             verdict="accepted" if passed else "refused", reason=reason, metrics=metrics, trained_until=shipped.trained_until,
         )  # fmt: skip
-        profile = self._profile(shipped, everything, held, candidate.at(held)) if passed else world.folder
+        profile = self._profile(shipped, candidate, everything, held) if passed else world.folder
         world.versions[name] = ReplayedVersion(version, shipped, candidate, tuple(by_days.values()), profile)
         return Run(run_id, trigger, "succeeded", passed=passed, version=name, reason=reason)
 
@@ -138,14 +138,16 @@ class ReplayedPipeline:
         passed, reason, metrics = json.loads(file.read_bytes())
         return passed, reason, metrics
 
-    def _profile(self, shipped: Fitted, places: Any, held: Any, held_out: Any) -> Path:
-        """The version's drift reference, as a registered version carries it."""
+    def _profile(self, shipped: Fitted, evaluated: Fitted, places: Any, held: Any) -> Path:
+        """The version's drift reference, as a registered version carries it, known by all that it is made of."""
         import pyarrow as pa
 
-        world = self._world
-        folder = world.loaded.paths.state / FOLDER / "profiles" / shipped.key
+        world, settings, held_out = self._world, self._world.loaded.settings, evaluated.at(held)
+        about = [shipped.key, evaluated.key, settings.drift.every.total_seconds()]
+        own = hashlib.sha256(json.dumps(about).encode() + places.tobytes() + b"|" + held.tobytes()).hexdigest()[:32]
+        folder = world.loaded.paths.state / FOLDER / "profiles" / own
         if not (folder / FILE).exists():
-            settings, rows = world.loaded.settings, world.history.rows
+            rows = world.history.rows
             outputs = (held_out if held_out.ndim == 2 else held_out[:, None]).astype(float).tolist()
             answered = pa.table({"output": outputs, EVENT_TIME: rows.column(EVENT_TIME).take(held)})
             signature = world.models.answering(shipped.signature)

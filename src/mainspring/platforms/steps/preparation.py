@@ -6,15 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mainspring.domain.codec import from_json, to_json
-from mainspring.domain.errors import ConfigError, ValidationFailed
-from mainspring.features.questions import (
-    EVENT_TIME,
-    LABEL,
-    LABEL_KNOWN_AT,
-    REQUEST_ID,
-    RESERVED,
-    request_columns,
-)
+from mainspring.domain.errors import ValidationFailed
+from mainspring.features.questions import EVENT_TIME, LABEL, LABEL_KNOWN_AT, REQUEST_ID
 from mainspring.pipeline import split as parts
 from mainspring.pipeline.split import PART
 from mainspring.platforms.personal import refuse_strange_columns
@@ -66,26 +59,15 @@ def engineer(call: StepCall) -> dict[str, float]:
     """Features as they were known when each question was asked, and each row's part."""
     import pyarrow as pa
 
-    from mainspring.platforms.challenger import signature_of, with_features
+    from mainspring.platforms.challenger import require_slices, signature_of, with_features
     from mainspring.platforms.laptop import LaptopFeatures
 
     settings = call.loaded.settings
     rows = read_rows(call.inputs["dataset"])
     features = LaptopFeatures(call.loaded)
     features.advance(call.known_at, to_train=True)
-    inputs = {*request_columns(settings, rows.column_names), *RESERVED, *features.entities()}
-    carried = rows.select([name for name in rows.column_names if name not in inputs])
-    rows, sources, entities = with_features(call.loaded, features, rows.drop_columns(carried.column_names))
-    for name in carried.column_names:
-        if name not in rows.column_names:
-            rows = rows.append_column(name, carried.column(name))
-    strange = [name for name in settings.gate.slices if name not in rows.column_names]
-    if strange:
-        raise ConfigError(
-            f"there is no column {', '.join(strange)} to slice by",
-            where="mainspring.yaml: gate.slices",
-            valid=", ".join(name for name in rows.column_names if name in sources),
-        )
+    rows, sources, entities = with_features(call.loaded, features, rows)
+    require_slices(settings, rows.column_names, [name for name in rows.column_names if name in sources])
     time = EVENT_TIME if EVENT_TIME in rows.column_names else None
     divided = parts.divide(rows, settings.split, time=time, known_at=call.known_at, train_from=call.train_from)
     rows = rows.append_column(PART, pa.array(divided.parts))
