@@ -114,7 +114,7 @@ class Replay:
             counts,
             trailing,
             settings,
-            earlier[-settings.persistence - 1 :],
+            earlier[-settings.persistence - 2 :],
             past=past,
         )
 

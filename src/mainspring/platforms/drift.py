@@ -79,6 +79,7 @@ class LaptopDrift:
         found = replace(found, unwatched=hidden)
         found = self._told(found, profile, current, {"training": profile.counts, "trailing": trailing})
         self._put(version, found)
+        self._earlier[version] = self._needed([*self._before(version, found.at), found])
         return found
 
     def counts(self, version: str) -> HourCounts:
@@ -239,7 +240,6 @@ class LaptopDrift:
         write_whole(folder / f"{found.id}.html", page(found).encode())
         write_whole(folder / f"{found.id}.json", raw)
         write_whole(self._folder / LATEST, raw)
-        self._earlier[version] = self._needed([*self._before(version, found.at), found])
 
 
 def latest(folder: Path) -> DriftReport | None:
