@@ -243,3 +243,36 @@ def test_four_weeks_are_added_up_without_reading_a_file(project, monkeypatch):
         patch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} is read"))
         patch.setattr(ParquetPredictionLog, "unread", lambda self: [])
         assert counts.of(month)["temp"].rows == 10 * days
+
+
+def test_days_with_nights_in_between_are_read_at_once_and_each_hour_is_counted_as_its_own(project):
+    project.write(*((f"q{place}", 24 * (place // 8) + 8 + place % 8 + 0.5, float(place), "Ulm") for place in range(80)))
+    watched = Watched(project.log)
+    counts = project.counts(log=watched)
+    counts.count(TimeWindow(MIDNIGHT, MIDNIGHT + timedelta(days=10)))
+    assert len(watched.read_windows) == 1
+    days = [TimeWindow(MIDNIGHT + timedelta(days=n), MIDNIGHT + timedelta(days=n + 1)) for n in range(10)]
+    found = [counts.of(day) for day in days]
+    assert len(watched.read_windows) == 1
+    for place, day in enumerate(days):
+        alone = HourCounts("1", PROFILE, project.log, project.folder.parent / f"alone-{place}").of(day)
+        assert found[place] == alone
+    # Of an hour that others lie around, only it is counted again.
+    project.write(("late", 24 * 4 + 10.7, 3.0, "Bonn"), ("later", 24 * 6 + 10.7, 3.0, "Bonn"))
+    again = project.counts(log=watched)
+    assert again.of(TimeWindow(MIDNIGHT, MIDNIGHT + timedelta(days=10)))["temp"].rows == 82
+    assert [one.end - one.start for one in watched.read_windows[1:]] == [HOUR, HOUR]
+
+
+def test_a_row_that_comes_into_the_night_while_days_are_read_is_counted_the_next_time_and_in_its_hour(project):
+    project.write(("a", 3.5, 1.0, "Ulm"), ("b", 9.5, 2.0, "Ulm"))
+
+    class Busy(Watched):
+        def read(self, window=None, columns=None):
+            project.write(("night", 5.5, 9.0, "Ulm"))
+            return super().read(window, columns)
+
+    assert project.rows(log=Busy(project.log)) == 2
+    at_night = TimeWindow(MIDNIGHT + 5 * HOUR, MIDNIGHT + 6 * HOUR)
+    assert [project.rows(at_night), project.rows()] == [1, 3]
+    assert project.rows(TimeWindow(MIDNIGHT + 3 * HOUR, MIDNIGHT + 4 * HOUR)) == 1

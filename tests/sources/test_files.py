@@ -13,6 +13,7 @@ import pytest
 from mainspring.domain.errors import DataError, NotFound
 from mainspring.domain.time import TimeWindow
 from mainspring.settings.project import SourceSettings
+from mainspring.sources import files
 from mainspring.sources.digest import content_digest
 from mainspring.sources.files import FileSource
 from mainspring.sources.open import open_sources
@@ -181,6 +182,30 @@ def test_state_changes_with_the_files(tmp_path: Path) -> None:
     assert rows.state() == before
     write(tmp_path, "n\n1\n2\n")
     assert rows.state() != before
+
+
+@pytest.mark.parametrize("most", [0, 10_000_000], ids=["many rows", "few rows"])
+def test_rows_that_did_not_change_are_read_once_and_those_that_did_again(
+    tmp_path: Path, monkeypatch, most: int
+) -> None:
+    monkeypatch.setattr(files, "KEPT_VALUES", most)
+    loads: list[str] = []
+    load = FileSource._load
+    monkeypatch.setattr(FileSource, "_load", lambda self, *words: (loads.append(self.name), load(self, *words))[1])
+    write(tmp_path, "at,x\n2013-01-01,1\n2013-01-03,3\n")
+    one = source(tmp_path, time="at")
+    assert [one.read(known_at=DAY + timedelta(days=n)).num_rows for n in (0, 1, 2)] == [1, 1, 2]
+    assert one.read(known_at=LATER, limit=1).column("x").to_pylist() == [1]
+    assert len(loads) == (1 if most else 4)
+    write(tmp_path, "at,x\n2013-01-01,1\n2013-01-03,3\n2013-01-04,4\n")
+    assert one.read(known_at=LATER).column("x").to_pylist() == [1, 3, 4]
+    # A file that cannot be read any more is said to be so, and is none of what was kept.
+    write(tmp_path, "at,x\nsoon,1\n")
+    with pytest.raises(DataError, match="not a time"):
+        one.read(known_at=LATER)
+    (tmp_path / "rows.csv").unlink()
+    with pytest.raises(NotFound):
+        one.read(known_at=LATER)
 
 
 def test_a_url_without_an_adapter_is_refused_when_opened(tmp_path: Path) -> None:

@@ -120,6 +120,8 @@ class LaptopDrift:
         hours = self._log.hours(TimeWindow(starts[0], current.start))
         # Hours that the log does not keep any more stay counted.
         served = min([*hours, *self.counts(version).days()], default=current.start)
+        if served < current.start:
+            self.counts(version).count(TimeWindow(max(served, starts[0]), current.start))
         found = []
         for place, start in enumerate(starts):
             if start + every <= served and start not in kept:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _MOST_BYTES = 32 * 1024 * 1024
 """Hours are read together up to this size, and larger ones alone: memory does not grow with the window."""
+_MOST_BETWEEN = 24
+"""So many hours without rows may lie between two that are read together: a night, a Sunday."""
 _DAYS_IN_MEMORY = 64
 """Sums of whole days that are not read again: two months, so that four weeks are added up without a file."""
 _Day = tuple[tuple[str, ...], dict[str, Counts]]
@@ -82,37 +84,55 @@ class HourCounts:
         names = sorted(path.stem for path in self._folder.glob("????-??-??.parquet"))
         return [datetime.fromisoformat(name).replace(tzinfo=UTC) for name in names]
 
+    def count(self, window: TimeWindow) -> None:
+        """Count the hours of a window whose rows are new or changed; those of many days cost little more than those of one."""
+        there = self._log.hours(window)
+        self._count(_by_day(one for one in there if window.start <= one < window.end), there)
+
     def _whole_hours(self, window: TimeWindow) -> Iterator[dict[str, Counts]]:
         there = self._log.hours(window)
-        days: dict[datetime, list[datetime]] = defaultdict(list)
-        for place in range((window.end - window.start) // _HOUR):
-            hour = window.start + place * _HOUR
-            days[floor_to(hour, _DAY)].append(hour)
+        days = _by_day(window.start + place * _HOUR for place in range((window.end - window.start) // _HOUR))
+        self._count(days, there)
         for day, hours in days.items():
             yield self._of_day(day, hours, there)
 
+    def _count(self, days: Mapping[datetime, list[datetime]], there: Mapping[datetime, LogHour]) -> None:
+        import pyarrow.compute as pc
+
+        stale = []
+        for day, hours in days.items():
+            if day not in self._days or self._days[day][0] != _state(hours, there):
+                tokens = self._tokens(self._kept(self._path(day)))
+                stale += [one for one in hours if one in there and tokens.get(f"{one:%H}") != there[one].token]
+        for chunk in _chunks(sorted(stale), there):
+            table = self._hours(chunk)
+            for day, hours in _by_day(chunk).items():
+                first, last = microseconds(day), microseconds(day + _DAY)
+                own = pc.and_(pc.greater_equal(table.column("hour"), first), pc.less(table.column("hour"), last))
+                self._put(day, table.filter(own), {f"{one:%H}": there[one].token for one in hours})
+
+    def _put(self, day: datetime, found: pa.Table, tokens: Mapping[str, str]) -> None:
+        """Some hours of a day, beside those that are kept."""
+        kept = self._kept(self._path(day))
+        about = {"key": self._key, "version": self._version, "tokens": {**self._tokens(kept), **tokens}}
+        write_whole(self._path(day), counts_bytes(found, about) if kept is None else merged_bytes(kept, found, about))
+
     def _of_day(self, day: datetime, hours: Sequence[datetime], there: Mapping[datetime, LogHour]) -> dict[str, Counts]:
-        state = tuple(f"{hour:%H} {there[hour].token if hour in there else ''}" for hour in hours)
+        state = _state(hours, there)
         if day in self._days and self._days[day][0] == state:
             return self._days[day][1]
-        import pyarrow as pa
-
-        path = self._folder / f"{day:%Y-%m-%d}.parquet"
-        kept = self._kept(path)
-        tokens: dict[str, str] = dict(kept.about["tokens"]) if kept is not None else {}
-        stale = [hour for hour in hours if hour in there and tokens.get(f"{hour:%H}") != there[hour].token]
-        if stale:
-            found = pa.concat_tables(self._hours(chunk) for chunk in _chunks(stale, there))
-            tokens |= {f"{hour:%H}": there[hour].token for hour in stale}
-            about = {"key": self._key, "version": self._version, "tokens": tokens}
-            raw = counts_bytes(found, about) if kept is None else merged_bytes(kept, found, about)
-            write_whole(path, raw)
-            kept = counts_of(raw, str(path))
+        kept = self._kept(self._path(day))
         total = {} if kept is None else kept.total({microseconds(hour) for hour in hours})
         self._days[day] = state, total
         while len(self._days) > _DAYS_IN_MEMORY:
             del self._days[min(self._days)]
         return total
+
+    def _path(self, day: datetime) -> Path:
+        return self._folder / f"{day:%Y-%m-%d}.parquet"
+
+    def _tokens(self, kept: KeptCounts | None) -> dict[str, str]:
+        return dict(kept.about["tokens"]) if kept is not None else {}
 
     def _kept(self, path: Path) -> KeptCounts | None:
         """A day's counts; None where there are none, or of other features or cells: then they are counted again."""
@@ -123,10 +143,16 @@ class HourCounts:
         return kept if kept.about.get("key") == self._key else None
 
     def _hours(self, hours: Sequence[datetime]) -> pa.Table:
-        """Neighbouring hours, counted."""
+        """Hours, counted. Those in between had no rows when the log was asked; what came since is not theirs."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
         window = TimeWindow(hours[0], hours[-1] + _HOUR)
-        bounds = [microseconds(one) for one in (*hours, window.end)]
-        return hours_table(bounds[:-1], self._by_window(window, bounds))
+        bounds = list(
+            range(microseconds(window.start), microseconds(window.end) + 1, _HOUR // timedelta(microseconds=1))
+        )
+        found = hours_table(bounds[:-1], self._by_window(window, bounds))
+        return found.filter(pc.is_in(found.column("hour"), value_set=pa.array([microseconds(one) for one in hours])))
 
     def _counted(self, window: TimeWindow) -> dict[str, Counts]:
         bounds = [microseconds(window.start), microseconds(window.end)]
@@ -139,17 +165,30 @@ class HourCounts:
 
 
 def _chunks(hours: Sequence[datetime], there: Mapping[datetime, LogHour]) -> Iterator[list[datetime]]:
-    """Neighbouring hours that are read at once."""
+    """Hours that are read at once: none that has rows and is not asked for lies between them."""
     chunk: list[datetime] = []
     size = 0
     for hour in hours:
         size += there[hour].size_bytes
-        if chunk and (hour - chunk[-1] != _HOUR or size > _MOST_BYTES):
+        between = range(1, (hour - chunk[-1]) // _HOUR) if chunk else ()
+        apart = len(between) > _MOST_BETWEEN or any(chunk[-1] + place * _HOUR in there for place in between)
+        if chunk and (apart or size > _MOST_BYTES):
             yield chunk
             chunk, size = [], there[hour].size_bytes
         chunk.append(hour)
     if chunk:
         yield chunk
+
+
+def _by_day(hours: Iterable[datetime]) -> dict[datetime, list[datetime]]:
+    found: dict[datetime, list[datetime]] = defaultdict(list)
+    for hour in hours:
+        found[floor_to(hour, _DAY)].append(hour)
+    return found
+
+
+def _state(hours: Sequence[datetime], there: Mapping[datetime, LogHour]) -> tuple[str, ...]:
+    return tuple(f"{hour:%H} {there[hour].token if hour in there else ''}" for hour in hours)
 
 
 def _key(version: str, profile: Profile, names: Sequence[str]) -> str:

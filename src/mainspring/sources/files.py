@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -17,6 +20,8 @@ from mainspring.sources.check import AVAILABLE_AT, FILE, ROW, declared_types, in
 from mainspring.sources.line_ends import with_one_line_end
 from mainspring.sources.unreadable import why_unreadable
 
+KEPT_VALUES = 10_000_000
+"""So many values at the most, some 100 MB, stay in memory as long as their files do not change."""
 SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".gz": "csv"}
 
 
@@ -43,6 +48,8 @@ class FileSource:
         self.name = name
         self.settings = settings
         self._root = root
+        self._kept: tuple[object, Any, str] | None = None
+        self._reading = Lock()
 
     @property
     def uri(self) -> str:
@@ -51,9 +58,27 @@ class FileSource:
 
     def read(self, *, known_at: datetime, window: TimeWindow | None = None, limit: int | None = None) -> pa.Table:
         """Rows available at `known_at`, in file order, without the bookkeeping columns."""
-        with connect() as db:
-            query = self.query(db)
+        with self._reading, self._loaded() as (db, query):
             return select(db, query, self.settings, known_at, window, limit)
+
+    @contextmanager
+    def _loaded(self) -> Iterator[tuple[Any, str]]:
+        """The rows in a database, and SQL for them. Few rows that did not change are not read and checked again: a loop asks
+        for the questions of other instants several times a tick.
+        """
+        # Asked for first: files that change while they are read are read again.
+        state = self.state()
+        if self._kept is None or self._kept[0] != state:
+            self._kept = None
+            db = connect()
+            query = self.query(db)
+            rows: int = db.execute(f"SELECT count(*) FROM ({query})").fetchall()[0][0]
+            if rows * len(db.execute(f"DESCRIBE {query}").fetchall()) > KEPT_VALUES:
+                with db:
+                    yield db, query
+                return
+            self._kept = state, db, query
+        yield self._kept[1:]
 
     def query(self, db: Any) -> str:
         """Load the rows into `db`, check them, and return SQL for them with `_available_at`."""

@@ -28,6 +28,7 @@ from mainspring.adapters.parquet.tables import (
     empty,
     once,
     read_file,
+    read_files,
     within,
 )
 from mainspring.adapters.processes.locks import locked
@@ -193,7 +194,7 @@ class ParquetPredictionLog:
         """The files' tables; listed again when one was merged into another in the meantime."""
         while True:
             try:
-                return [read_file(path, columns) for path in files()]
+                return read_files(files(), columns)
             except FileNotFoundError:
                 continue
 
