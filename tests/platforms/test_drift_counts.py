@@ -249,7 +249,8 @@ def test_days_with_nights_in_between_are_read_at_once_and_each_hour_is_counted_a
     project.write(*((f"q{place}", 24 * (place // 8) + 8 + place % 8 + 0.5, float(place), "Ulm") for place in range(80)))
     watched = Watched(project.log)
     counts = project.counts(log=watched)
-    counts.count(TimeWindow(MIDNIGHT, MIDNIGHT + timedelta(days=10)))
+    whole = TimeWindow(MIDNIGHT, MIDNIGHT + timedelta(days=10))
+    counts.count(whole, project.log.hours(whole))
     assert len(watched.read_windows) == 1
     days = [TimeWindow(MIDNIGHT + timedelta(days=n), MIDNIGHT + timedelta(days=n + 1)) for n in range(10)]
     found = [counts.of(day) for day in days]
@@ -260,7 +261,7 @@ def test_days_with_nights_in_between_are_read_at_once_and_each_hour_is_counted_a
     # Of an hour that others lie around, only it is counted again.
     project.write(("late", 24 * 4 + 10.7, 3.0, "Bonn"), ("later", 24 * 6 + 10.7, 3.0, "Bonn"))
     again = project.counts(log=watched)
-    assert again.of(TimeWindow(MIDNIGHT, MIDNIGHT + timedelta(days=10)))["temp"].rows == 82
+    assert again.of(whole)["temp"].rows == 82
     assert [one.end - one.start for one in watched.read_windows[1:]] == [HOUR, HOUR]
 
 

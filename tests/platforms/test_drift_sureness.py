@@ -169,3 +169,20 @@ def test_of_each_window_the_answers_are_those_of_whichever_version_was_in_servic
     assert {one.method for one in found.features if one.reference == "trailing"} == {"calibrated"}
     shutil.rmtree(served.loaded.paths.drift / "1")
     assert sure(served.job().run("3", FIRST + 43 * DAY)).windows_needed > 0
+
+
+def test_a_report_asks_the_log_once_which_hours_there_are_and_reads_new_ones_once(served, monkeypatch):
+    served.days(0, 40)
+    asked, read = [], []
+    hours, rows = served.log.hours, served.log.read
+    monkeypatch.setattr(served.log, "hours", lambda window: (asked.append(window), hours(window))[1])
+    monkeypatch.setattr(served.log, "read", lambda *words: (read.append(words[0]), rows(*words))[1])
+    job = served.job()
+    first = job.run("1", FIRST + 40 * DAY)
+    # One hour of each day has rows.
+    assert (len(asked), len(read)) == (1, 1)
+    assert read[0].end - read[0].start == 39 * DAY + timedelta(hours=1)
+    served.days(40, 41)
+    job.run("1", FIRST + 41 * DAY)
+    assert (len(asked), len(read)) == (2, 2)
+    assert sure(first).windows == 39 - 4 - 2

@@ -28,7 +28,7 @@ from mainspring.platforms.drift_counts import HourCounts
 from mainspring.platforms.drift_effects import effects_of, importance_of
 from mainspring.platforms.drift_rows import needed, values_of
 from mainspring.platforms.whole_file import write_whole
-from mainspring.ports import ModelRegistry, PredictionLog
+from mainspring.ports import LogHour, ModelRegistry, PredictionLog
 from mainspring.serving.runtime import load_card
 from mainspring.settings.load import LoadedProject
 from mainspring.telemetry.logs import Log
@@ -61,8 +61,12 @@ class LaptopDrift:
         window = TimeWindow(at - self._settings.every, at)
         before = TimeWindow(window.start - self._settings.trailing, window.start)
         counts = self.counts(version)
-        profile, current, past = self._profiles[version], counts.of(window), self._past(version, window)
-        trailing = trailing_with_training(profile, counts.of(before), past, window, self._settings)
+        # Asked once, before any rows are read: a report looks at months of hours.
+        starts = self._past_starts(window)
+        there = self._log.hours(TimeWindow(min([before.start, *starts]), window.end))
+        past = self._past(version, window, starts, there) if starts else None
+        profile, current = self._profiles[version], counts.of(window, there)
+        trailing = trailing_with_training(profile, counts.of(before, there), past, window, self._settings)
         found = report(
             version,
             at,
@@ -105,45 +109,50 @@ class LaptopDrift:
         self._counts[version] = self._counts.pop(version)
         return self._counts[version]
 
-    def _past(self, version: str, current: TimeWindow) -> Past | None:
-        """The log's windows before `current`, as far back as alarms are calibrated on. Those that rows may still come to are
-        counted again.
-        """
-        if self._settings.statistic != "calibrated":
-            return None
-        every = self._settings.every
-        windows = (
-            self._settings.trailing // every + calibrating_windows(self._settings.rate) + self._settings.persistence
-        )
-        kept = self._grouped.setdefault(version, {})
-        starts = [current.start - every * place for place in range(windows, 0, -1)]
-        hours = self._log.hours(TimeWindow(starts[0], current.start))
+    def _past_starts(self, current: TimeWindow) -> list[datetime]:
+        """Where the windows before `current` start, as far back as alarms are calibrated on; none where they are not."""
+        settings = self._settings
+        if settings.statistic != "calibrated":
+            return []
+        windows = settings.trailing // settings.every + calibrating_windows(settings.rate) + settings.persistence
+        return [current.start - settings.every * place for place in range(windows, 0, -1)]
+
+    def _past(
+        self, version: str, current: TimeWindow, starts: Sequence[datetime], there: Mapping[datetime, LogHour]
+    ) -> Past:
+        """The log's windows before `current`. Those that rows may still come to are counted again."""
+        every, kept = self._settings.every, self._grouped.setdefault(version, {})
         # Hours that the log does not keep any more stay counted.
-        served = min([*hours, *self.counts(version).days()], default=current.start)
-        if served < current.start:
-            self.counts(version).count(TimeWindow(max(served, starts[0]), current.start))
+        served = min([*there, *self.counts(version).days()], default=current.start)
+        new = [start for start in starts if start + every > served and start not in kept]
+        if new:
+            self.counts(version).count(TimeWindow(new[0], current.end), there)
         found = []
         for place, start in enumerate(starts):
             if start + every <= served and start not in kept:
                 continue
-            own = self._groups(version, start, anew=windows - place <= _STILL_COMING)
-            one = self._with_predecessors(version, start, own)
+            own = self._groups(version, start, there, anew=len(starts) - place <= _STILL_COMING)
+            one = self._with_predecessors(version, start, own, there)
             if any(counts.any() for counts in one.values()):
                 found.append((np.datetime64(start.replace(tzinfo=None), "us"), one))
         for old in [start for start in kept if start < starts[0]]:
             del kept[old]
         return past_of(found)
 
-    def _groups(self, version: str, start: datetime, *, anew: bool = False) -> dict[str, Integers]:
+    def _groups(
+        self, version: str, start: datetime, there: Mapping[datetime, LogHour], *, anew: bool = False
+    ) -> dict[str, Integers]:
         """The groups of the window that starts at `start`, over the version's cells; kept, unless they are asked for `anew`."""
         kept = self._grouped.setdefault(version, {})
         if anew or start not in kept:
-            found = self.counts(version).of(TimeWindow(start, start + self._settings.every))
+            found = self.counts(version).of(TimeWindow(start, start + self._settings.every), there)
             cells, reference = self._profiles[version].cells, self._profiles[version].counts
             kept[start] = {name: group_windows(cells[name], reference[name], one.vector) for name, one in found.items()}
         return kept[start]
 
-    def _with_predecessors(self, version: str, start: datetime, own: dict[str, Integers]) -> dict[str, Integers]:
+    def _with_predecessors(
+        self, version: str, start: datetime, own: dict[str, Integers], there: Mapping[datetime, LogHour]
+    ) -> dict[str, Integers]:
         """A window's groups; of one that the version did not answer in, the answers of the newest one before it that did.
 
         Each version's answers are over groups of what it answered when it was held out. So what is told of windows is how
@@ -151,7 +160,7 @@ class LaptopDrift:
         """
         silent = [name for name in (PREDICTION, CONFIDENCE) if name in own and not own[name].any()]
         for before in self._before_it(version) if silent else ():
-            theirs = self._groups(before, start)
+            theirs = self._groups(before, start, there)
             then, now = self._profiles[before].cells, self._profiles[version].cells
             answered = {
                 name: theirs[name]

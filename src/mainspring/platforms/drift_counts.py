@@ -64,15 +64,17 @@ class HourCounts:
         self._key = _key(version, profile, self._names)
         self._days: dict[datetime, _Day] = {}
 
-    def of(self, window: TimeWindow) -> dict[str, Counts]:
-        """Counts of a window. Whole hours are kept; pieces of hours are counted anew each time."""
+    def of(self, window: TimeWindow, there: Mapping[datetime, LogHour] | None = None) -> dict[str, Counts]:
+        """Counts of a window. Whole hours are kept; pieces of hours are counted anew each time. `there` is what the log says
+        of the window's hours, for who asks about several windows.
+        """
         first = floor_to(window.start + _HOUR - timedelta(microseconds=1), _HOUR)
         last = floor_to(window.end, _HOUR)
         if first >= last:
             return self._counted(window)
         pieces = (TimeWindow(window.start, first), TimeWindow(last, window.end))
         parts = [self._counted(one) for one in pieces if one.start < one.end]
-        return add_up(self._profile, [*self._whole_hours(TimeWindow(first, last)), *parts])
+        return add_up(self._profile, [*self._whole_hours(TimeWindow(first, last), there), *parts])
 
     def life(self) -> dict[str, Counts]:
         """The sum of all hours that were ever counted."""
@@ -84,13 +86,12 @@ class HourCounts:
         names = sorted(path.stem for path in self._folder.glob("????-??-??.parquet"))
         return [datetime.fromisoformat(name).replace(tzinfo=UTC) for name in names]
 
-    def count(self, window: TimeWindow) -> None:
+    def count(self, window: TimeWindow, there: Mapping[datetime, LogHour]) -> None:
         """Count the hours of a window whose rows are new or changed; those of many days cost little more than those of one."""
-        there = self._log.hours(window)
         self._count(_by_day(one for one in there if window.start <= one < window.end), there)
 
-    def _whole_hours(self, window: TimeWindow) -> Iterator[dict[str, Counts]]:
-        there = self._log.hours(window)
+    def _whole_hours(self, window: TimeWindow, there: Mapping[datetime, LogHour] | None) -> Iterator[dict[str, Counts]]:
+        there = self._log.hours(window) if there is None else there
         days = _by_day(window.start + place * _HOUR for place in range((window.end - window.start) // _HOUR))
         self._count(days, there)
         for day, hours in days.items():

@@ -180,7 +180,7 @@ class ParquetPredictionLog:
         for day in days:
             # A day may be deleted while somebody reads.
             for hour in sorted(day.iterdir(), reverse=True) if day.is_dir() else ():
-                begins = _begins(day, hour)
+                begins = _begins(day.name, hour.name)
                 if since is not None and begins + timedelta(hours=1) <= since:
                     return
                 yield begins, hour
@@ -241,10 +241,10 @@ class ParquetPredictionLog:
                     one.unlink()
 
     def _files(self, window: TimeWindow | None) -> list[Path]:
-        return [path for _, hour in self._hours_of(window) for path in sorted(hour.glob("*.parquet"))]
+        return [path for _, hour in self._hours_of(window) for path in sorted(Path(hour).glob("*.parquet"))]
 
-    def _hours_of(self, window: TimeWindow | None) -> Iterator[tuple[datetime, Path]]:
-        """Folders of the hours that meet the window, with their beginnings, oldest first."""
+    def _hours_of(self, window: TimeWindow | None) -> Iterator[tuple[datetime, str]]:
+        """Folders of the hours that meet the window, with their beginnings, oldest first. Each report lists months of them."""
         if not self._folder.is_dir():
             return
         first = "" if window is None else f"{_DAY}{window.start:%Y-%m-%d}"
@@ -252,12 +252,11 @@ class ParquetPredictionLog:
         for day in sorted(os.listdir(self._folder)):
             if not first <= day <= last:
                 continue
-            folder = self._folder / day
-            for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
-                hour = folder / name
-                begins = _begins(folder, hour)
+            folder = f"{self._folder}/{day}"
+            for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+                begins = _begins(day, name)
                 if window is None or (begins < window.end and begins + timedelta(hours=1) > window.start):
-                    yield begins, hour
+                    yield begins, f"{folder}/{name}"
 
     def _put_positions(self, known: dict[str, int]) -> None:
         part = self._positions.with_suffix(".part")
@@ -266,6 +265,6 @@ class ParquetPredictionLog:
         part.replace(self._positions)
 
 
-def _begins(day: Path, hour: Path) -> datetime:
-    # Not by strptime: a month has 700 of these, and each report lists them.
-    return datetime.fromisoformat(f"{day.name.removeprefix(_DAY)}T{hour.name.removeprefix(_HOUR)}:00+00:00")
+def _begins(day: str, hour: str) -> datetime:
+    # Not by strptime: a month has 700 of these.
+    return datetime.fromisoformat(f"{day.removeprefix(_DAY)}T{hour.removeprefix(_HOUR)}:00+00:00")
