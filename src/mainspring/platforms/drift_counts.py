@@ -102,7 +102,7 @@ class HourCounts:
 
         stale = []
         for day, hours in days.items():
-            if day not in self._days or self._days[day][0] != _state(hours, there):
+            if self._remembered(day, _state(hours, there)) is None:
                 tokens = self._tokens(self._kept(self._path(day)))
                 stale += [one for one in hours if one in there and tokens.get(f"{one:%H}") != there[one].token]
         for chunk in _chunks(sorted(stale), there):
@@ -120,14 +120,20 @@ class HourCounts:
 
     def _of_day(self, day: datetime, hours: Sequence[datetime], there: Mapping[datetime, LogHour]) -> dict[str, Counts]:
         state = _state(hours, there)
-        if day in self._days and self._days[day][0] == state:
-            return self._days[day][1]
+        known = self._remembered(day, state)
+        if known is not None:
+            return known
         kept = self._kept(self._path(day))
         total = {} if kept is None else kept.total({microseconds(hour) for hour in hours})
         self._days[day] = state, total
         while len(self._days) > _DAYS_IN_MEMORY:
             del self._days[min(self._days)]
         return total
+
+    def _remembered(self, day: datetime, state: tuple[str, ...]) -> dict[str, Counts] | None:
+        """The sum of these hours of a day, where it is in memory and none of them changed."""
+        then, total = self._days.get(day, ((), {}))
+        return total if then == state else None
 
     def _path(self, day: datetime) -> Path:
         return self._folder / f"{day:%Y-%m-%d}.parquet"

@@ -151,7 +151,7 @@ def _answers(
         rows = rows.filter(pa.array(good))
     columns = {}
     for name in slices:
-        column = next((f"{kind}.{name}" for kind in ("feature", "entity") if _has(rows, f"{kind}.{name}")), None)
+        column = logged_as(rows, name)
         if column is not None:
             columns[name] = names_of(rows.column(column))
     estimates = None
@@ -163,8 +163,12 @@ def _answers(
     return Answers(version, day, count, ids, hours, outputs, estimates, slices_of(columns), tuple(findings))
 
 
-def _has(rows: pa.Table, name: str) -> bool:
-    return name in rows.column_names and rows.column(name).null_count < rows.num_rows
+def logged_as(rows: pa.Table, slice_: str) -> str | None:
+    """The log's column that a slice of the gate is in: a feature, or an entity key that callers sent; None where it has no value."""
+    names = (f"{kind}.{slice_}" for kind in ("feature", "entity"))
+    return next(
+        (one for one in names if one in rows.column_names and rows.column(one).null_count < rows.num_rows), None
+    )
 
 
 def _outputs(column: pa.ChunkedArray, width: int) -> tuple[Any, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -70,14 +70,15 @@ class FileSource:
         state = self.state()
         if self._kept is None or self._kept[0] != state:
             self._kept = None
-            db = connect()
-            query = self.query(db)
-            rows: int = db.execute(f"SELECT count(*) FROM ({query})").fetchall()[0][0]
-            if rows * len(db.execute(f"DESCRIBE {query}").fetchall()) > KEPT_VALUES:
-                with db:
+            with ExitStack() as unless_kept:
+                db = unless_kept.enter_context(connect())
+                query = self.query(db)
+                rows: int = db.execute(f"SELECT count(*) FROM ({query})").fetchall()[0][0]
+                if rows * len(db.execute(f"DESCRIBE {query}").fetchall()) > KEPT_VALUES:
                     yield db, query
-                return
-            self._kept = state, db, query
+                    return
+                unless_kept.pop_all()
+                self._kept = state, db, query
         yield self._kept[1:]
 
     def query(self, db: Any) -> str:

@@ -15,6 +15,7 @@ from mainspring.domain.model_version import label_name
 from mainspring.features.questions import EVENT_TIME, LABEL, LABEL_KNOWN_AT, REQUEST_ID, RESERVED
 from mainspring.platforms.cache import cache_keys
 from mainspring.platforms.challenger import require_slices
+from mainspring.platforms.performance_rows import logged_as
 from mainspring.platforms.sink import whole_log
 from mainspring.settings.load import LoadedProject
 from mainspring.settings.paths import ProjectPaths
@@ -170,7 +171,7 @@ def _of_log(loaded: LoadedProject) -> tuple[pa.Table, dict[str, str], list[str]]
         **{one.name: rows.column(f"feature.{one.name}") for one in there},
     }
     for name in loaded.settings.gate.slices:
-        logged = next((one for kind in ("feature", "entity") if (one := f"{kind}.{name}") in rows.column_names), None)
+        logged = logged_as(rows, name)
         if logged is not None and name not in columns:
             columns[name] = rows.column(logged)
     return pa.table(columns), {one.name: "request" for one in there}, list(signature.entities)
